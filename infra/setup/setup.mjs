@@ -30,9 +30,9 @@ function main() {
   const own = then === -1 ? args : args.slice(0, then);
   checkNode();
   if (own.includes('--system') || process.env.CI === 'true') installSystemPackages();
-  part('node_modules', nodeInputs(), join(root, 'node_modules', '.fretsaw-stamp'), installNodeModules);
-  part('.venv', pythonInputs(), join(venv, 'fretsaw-stamp'), installVenv);
-  part('dist', sourceInputs(), join(root, 'dist', '.fretsaw-stamp'), () => {
+  part('node_modules', nodeInputs, join(root, 'node_modules', '.fretsaw-stamp'), installNodeModules);
+  part('.venv', pythonInputs, join(venv, 'fretsaw-stamp'), installVenv);
+  part('dist', sourceInputs, join(root, 'dist', '.fretsaw-stamp'), () => {
     run('node', ['infra/setup/build.mjs']);
   });
   if (then === -1) return say('set up; try: npx fretsaw --help');
@@ -46,13 +46,13 @@ function main() {
 
 /** Runs `make` unless the stamp says that it was made from the same inputs. */
 function part(name, inputs, stamp, make) {
-  const digest = createHash('sha256').update(inputs.join('\0')).digest('hex');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) return;
+  const digest = () => createHash('sha256').update(inputs().join('\0')).digest('hex');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === digest()) return;
   const started = Date.now();
   say(`setting up ${name} ...`);
   rmSync(stamp, { force: true });
   make();
-  writeFileSync(stamp, digest);
+  writeFileSync(stamp, digest());
   say(`${name} is ready (${((Date.now() - started) / 1000).toFixed(0)} s)`);
 }
 
@@ -87,15 +87,6 @@ function installVenv() {
   run(venvPython, [...pip, torch, ...(index ? ['--index-url', index] : [])]);
   const site = spawnSync(venvPython, ['-c', 'import site; print(site.getsitepackages()[0])'], { encoding: 'utf8' });
   writeFileSync(join(site.stdout.trim(), 'fretsaw-engine.pth'), `${join(root, 'engine', 'src')}\n`);
-  restamp();
-}
-
-/** The stamp covers the Python version, which is only known once .venv is there. */
-function restamp() {
-  const digest = createHash('sha256').update(pythonInputs().join('\0')).digest('hex');
-  process.on('exit', () => {
-    if (existsSync(join(venv, 'fretsaw-stamp'))) writeFileSync(join(venv, 'fretsaw-stamp'), digest);
-  });
 }
 
 /** torch stands apart: it has no hash, because its builds differ by index. */
