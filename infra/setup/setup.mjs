@@ -20,7 +20,7 @@ const steps = {
   test: ['node', ['infra/setup/test.mjs']],
 };
 /** Debian packages that a test suite uses; absent ones are counted as skipped tests. */
-const systemPackages = ['radosgw', 'ceph-mon', 'ceph-osd', 'ceph-common', 'bc', 'uuid-runtime', 'curl'];
+const systemPackages = ['radosgw', 'ceph-mon', 'ceph-osd', 'ceph-common', 'uuid-runtime', 'curl'];
 
 main();
 
