@@ -1,0 +1,57 @@
+import type { ArtifactType } from '../core/artifact.ts';
+import type { Json } from '../core/canonical-json.ts';
+import type { Digest } from '../core/digest.ts';
+
+/** Where an input comes from: an output of a stage of the same plan. */
+export interface Source {
+  stage: string;
+  output: string;
+}
+
+export type SourceInput = Source | readonly Source[] | { readonly [name: string]: Source };
+
+/** What a stage may take of its machine. How, not what: never in the key. */
+export interface Resources {
+  cpus: number;
+  gpus: number;
+  micro_batch?: number;
+  memory_gib?: number;
+}
+
+/** Where a stage stops by itself: `hours` of wall clock an attempt, `gpu_hours` over all attempts. */
+export interface Budget {
+  hours?: number;
+  gpu_hours?: number;
+}
+
+/** One stage, or one leg of a stage with a matrix, with nothing left to look up but digests. */
+export interface PlannedStage {
+  /** `distill`, or `evaluate[effort=low]` for a leg. */
+  name: string;
+  kind: string;
+  /** The kind's declared version; what is bound into a key may add `+dirty.<hash>`. */
+  version: number;
+  with: { readonly [name: string]: Json };
+  inputs: { readonly [name: string]: SourceInput };
+  outputs: { readonly [name: string]: ArtifactType };
+  /** Stages that must be done first: exactly those behind `inputs`. */
+  after: readonly string[];
+  pool: string;
+  resources: Resources;
+  retry: { attempts: number };
+  budget?: Budget;
+  /** Names of the secrets that the worker must resolve. */
+  secrets: readonly string[];
+}
+
+/** A checked spec under one profile. */
+export interface Plan {
+  schema: 'fretsaw/plan/v1';
+  spec: { name: string; path: string; profile: string | null; digest: Digest };
+  /** In topological order; stages that do not depend on each other in spec order. */
+  stages: readonly PlannedStage[];
+}
+
+export function isSource(input: SourceInput): input is Source {
+  return !Array.isArray(input) && typeof (input as Partial<Source>).output === 'string';
+}

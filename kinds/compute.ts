@@ -1,0 +1,51 @@
+import { numberIn, type EstimateInput, type Range } from './kind.ts';
+
+/**
+ * Sustained FLOP/s of one device, as a band. GPU: H100 SXM peak 989e12 bf16, of which training of
+ * mixture-of-experts models reaches 10-45 %; decoding is bound by memory and reaches 0.5-5 %.
+ * CPU: one core on matrices of hidden size 64-96 sustains 1-20e9 (reference: 1.3M parameters, 4160
+ * tokens in 0.45 s forward and backward is 7e10 in bursts, generation 1-4 thousand tokens/s is 2-10e9).
+ */
+const sustained = {
+  gpu: {
+    dense: { low: 989e12 * 0.1, high: 989e12 * 0.45 },
+    decode: { low: 989e12 * 0.005, high: 989e12 * 0.05 },
+  },
+  cpu: { dense: { low: 5e9, high: 70e9 }, decode: { low: 1e9, high: 12e9 } },
+} as const;
+
+/** FLOPs for one token per active parameter: 2 forward, 4 backward (Kaplan et al., arXiv 2001.08361). */
+export const forward = 2;
+export const forwardAndBackward = 6;
+
+/** Device seconds for `tokens` tokens at `flopsPerParameter`; undefined when the model is unknown. */
+export function tokensCost(
+  input: EstimateInput,
+  tokens: number | undefined,
+  work: { flopsPerParameter: number; phase: 'dense' | 'decode' },
+): Range | undefined {
+  if (input.model === undefined || tokens === undefined) return undefined;
+  const flops = tokens * input.model.activeParameters * work.flopsPerParameter;
+  const band = sustained[input.resources.gpus > 0 ? 'gpu' : 'cpu'][work.phase];
+  return { low: flops / band.high, high: flops / band.low };
+}
+
+/** Nothing is known before the first run of this kind: its records are the only source. */
+export function unknownCost(): undefined {
+  return undefined;
+}
+
+/** A stage that only reads and writes small documents. */
+export function fixedCost(low: number, high: number): (input: EstimateInput) => Range {
+  return () => ({ low, high });
+}
+
+export function productOf(input: EstimateInput, names: readonly string[]): number | undefined {
+  let product = 1;
+  for (const name of names) {
+    const value = numberIn(input.with, name);
+    if (value === undefined) return undefined;
+    product *= value;
+  }
+  return product;
+}

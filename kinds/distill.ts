@@ -1,0 +1,56 @@
+import { forward, forwardAndBackward, tokensCost } from './compute.ts';
+import { numberIn, type Kind } from './kind.ts';
+import { integer, number, seed, settings } from './setting.ts';
+
+export const distillKind: Kind = {
+  name: 'distill',
+  version: 1,
+  summary: 'Knowledge distillation from teacher to student, router and experts frozen.',
+  example:
+    'distill: { kind: distill, inputs: { teacher: parent, student: child.checkpoint, data: answers.data }, with: { tokens: "${params.kd_tokens}" } }',
+  with: settings(
+    {
+      tokens: integer('Tokens trained on.', { minimum: 1, unit: 'tokens' }),
+      sequence_length: integer('Length of a training sequence.', {
+        default: 256,
+        minimum: 8,
+        unit: 'tokens',
+      }),
+      batch_size: integer('Sequences an optimiser step, over all ranks.', {
+        default: 16,
+        minimum: 1,
+        unit: 'sequences',
+      }),
+      learning_rate: number('Peak learning rate.', { default: 1e-4, exclusiveMinimum: 0, maximum: 1 }),
+      warmup: number('Share of the steps over which the rate rises.', {
+        default: 0.05,
+        minimum: 0,
+        maximum: 1,
+      }),
+      temperature: number('Softening of both distributions.', { default: 1, exclusiveMinimum: 0 }),
+      ce_weight: number('Weight of plain cross-entropy beside the divergence.', {
+        default: 0,
+        minimum: 0,
+        maximum: 1,
+      }),
+      snapshot_every: integer('Steps between snapshots.', { default: 100, minimum: 1, unit: 'steps' }),
+      seed,
+    },
+    ['tokens'],
+  ),
+  inputs: {
+    teacher: { description: 'The parent.', types: ['checkpoint'] },
+    student: { description: 'The child.', types: ['checkpoint'] },
+    data: { description: 'Answers to train on.', types: ['dataset'], many: 'list' },
+    kept: { description: 'Kept-expert map; compared with the student.', types: ['kept'], optional: true },
+  },
+  outputs: { checkpoint: 'checkpoint', curves: 'metrics' },
+  runner: 'engine',
+  deterministic: 'cpu',
+  code: { python: ['fretsaw_engine.stages.distill'], typescript: [] },
+  estimate: (input) =>
+    tokensCost(input, numberIn(input.with, 'tokens'), {
+      flopsPerParameter: forward + forwardAndBackward,
+      phase: 'dense',
+    }),
+};

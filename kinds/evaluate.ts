@@ -1,0 +1,37 @@
+import { unknownCost } from './compute.ts';
+import type { Kind } from './kind.ts';
+import { effort } from './prepare.ts';
+import { integer, list, record, seed, settings } from './setting.ts';
+
+const cap = integer('Longest answer at this effort.', { minimum: 1, unit: 'tokens' });
+
+export const evaluateKind: Kind = {
+  name: 'evaluate',
+  version: 1,
+  summary:
+    'Tasks by efforts on ONNX Runtime: accuracy, tokens, cap-hit rate, share of answers with a final channel.',
+  example:
+    'evaluate: { kind: evaluate, inputs: { model: onnx.onnx, tasks: heldout.data }, with: { max_new_tokens: { low: 32, medium: 64, high: 96 } } }',
+  with: settings(
+    {
+      efforts: list('Efforts to evaluate.', effort, {
+        default: ['low', 'medium', 'high'],
+        minItems: 1,
+        uniqueItems: true,
+      }),
+      max_new_tokens: record('Longest answer by effort.', { low: cap, medium: cap, high: cap }),
+      batch_size: integer('Examples in one batch.', { default: 32, minimum: 1, unit: 'examples' }),
+      seed,
+    },
+    ['max_new_tokens'],
+  ),
+  inputs: {
+    model: { description: 'The exported model.', types: ['onnx'] },
+    tasks: { description: 'Examples with checkable answers.', types: ['dataset'] },
+  },
+  outputs: { results: 'results', timings: 'timings' },
+  runner: 'node',
+  deterministic: 'cpu',
+  code: { python: [], typescript: ['activities/evaluate-job.ts'] },
+  estimate: unknownCost,
+};

@@ -1,0 +1,34 @@
+import { unknownCost } from './compute.ts';
+import type { Kind } from './kind.ts';
+import { choice, integer, number, record, settings } from './setting.ts';
+
+export const exportOnnxKind: Kind = {
+  name: 'export-onnx',
+  version: 1,
+  summary: 'The heterogeneous model as ONNX with a KV cache; its logits are checked against PyTorch.',
+  example: 'onnx: { kind: export-onnx, inputs: { model: fp8.checkpoint }, with: { kv: fp8 } }',
+  with: settings({
+    kv: choice(
+      'float: as computed; fp8: through QuantizeLinear and DequantizeLinear with the checkpoint’s scales.',
+      ['float', 'fp8'],
+      'float',
+    ),
+    check: record(
+      'How the export is compared with PyTorch.',
+      {
+        prompts: integer('Prompts compared.', { default: 4, minimum: 1, unit: 'prompts' }),
+        tolerance: number('Largest difference of a logit that passes.', {
+          default: 1e-3,
+          exclusiveMinimum: 0,
+        }),
+      },
+      { default: { prompts: 4, tolerance: 1e-3 } },
+    ),
+  }),
+  inputs: { model: { description: 'The checkpoint to export.', types: ['checkpoint'] } },
+  outputs: { onnx: 'onnx' },
+  runner: 'engine',
+  deterministic: 'cpu',
+  code: { python: ['fretsaw_engine.stages.export_onnx'], typescript: [] },
+  estimate: unknownCost,
+};

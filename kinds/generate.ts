@@ -1,0 +1,44 @@
+import { unknownCost } from './compute.ts';
+import type { Kind } from './kind.ts';
+import { effort } from './prepare.ts';
+import { integer, number, seed, settings } from './setting.ts';
+
+export const generateKind: Kind = {
+  name: 'generate',
+  version: 1,
+  summary:
+    'A model writes answers to prompts at one effort; they become packed training data that ends in <|return|>.',
+  example:
+    'answers: { kind: generate, matrix: { effort: [high, medium] }, inputs: { model: parent, prompts: train.data }, with: { max_new_tokens: 96 } }',
+  with: settings(
+    {
+      effort,
+      max_new_tokens: integer('Longest answer; one that reaches it is capped and listed.', {
+        minimum: 1,
+        unit: 'tokens',
+      }),
+      temperature: number('Sampling temperature; 0 takes the likeliest token.', {
+        default: 1,
+        minimum: 0,
+        maximum: 5,
+      }),
+      samples_per_prompt: integer('Answers to each prompt.', { default: 1, minimum: 1 }),
+      batch_size: integer('Prompts in one batch; part of the key because sampling draws in batch order.', {
+        default: 64,
+        minimum: 1,
+        unit: 'prompts',
+      }),
+      seed,
+    },
+    ['effort', 'max_new_tokens'],
+  ),
+  inputs: {
+    model: { description: 'The model that answers.', types: ['checkpoint'] },
+    prompts: { description: 'The examples whose prompts are answered.', types: ['dataset'] },
+  },
+  outputs: { data: 'dataset', capped: 'listing' },
+  runner: 'engine',
+  deterministic: 'cpu',
+  code: { python: ['fretsaw_engine.stages.generate'], typescript: [] },
+  estimate: unknownCost,
+};

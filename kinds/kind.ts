@@ -1,0 +1,72 @@
+import type { ArtifactType } from '../core/artifact.ts';
+import type { Json } from '../core/canonical-json.ts';
+import type { ObjectSetting } from './setting.ts';
+
+/** `with` after defaults. */
+export type Settings = Readonly<Record<string, Json>>;
+
+export interface InputPort {
+  description: string;
+  types: readonly ArtifactType[] | 'any';
+  /**
+   * `list` takes one source or many and is bound as a list; `map` takes named sources;
+   * `list-or-map` keeps the form that was written. Absent or false: exactly one.
+   */
+  many?: 'list' | 'map' | 'list-or-map' | false;
+  optional?: boolean;
+}
+
+export type Inputs = Readonly<Record<string, InputPort>>;
+export type Outputs = Readonly<Record<string, ArtifactType>>;
+
+/** Who runs it: a Python job, a Node job, the user's own argv, or the worker's activity itself. */
+export type Runner = 'engine' | 'node' | 'command' | 'inline';
+
+/** Seconds of one device (GPU seconds when `resources.gpus` > 0, else CPU core seconds). */
+export interface Range {
+  low: number;
+  high: number;
+}
+
+export interface EstimateInput {
+  with: Settings;
+  resources: { cpus: number; gpus: number };
+  /** Size of the model that the stage works on, when the caller could read its config. */
+  model?: ModelSize;
+}
+
+export interface ModelSize {
+  parameters: number;
+  /** Parameters that one token touches. */
+  activeParameters: number;
+}
+
+/** The type of a stage: what it takes, what it leaves, and how it is run. */
+export interface Kind {
+  name: string;
+  /** Counts up when the same key document may give other results; see kinds/pinned.json. */
+  version: number;
+  summary: string;
+  /** A stage in YAML, for help and the generated schema. */
+  example: string;
+  with: ObjectSetting;
+  /** `open`: the user names the inputs. */
+  inputs: Inputs | 'open';
+  outputs: Outputs | ((settings: Settings) => Outputs);
+  runner: Runner;
+  /** `yes`: equal bytes anywhere; `cpu`: equal bytes on CPUs of one instruction set and thread count. */
+  deterministic: 'yes' | 'cpu' | 'no';
+  /** Where its code digest starts; both are followed through their own imports. */
+  code: { python: readonly string[]; typescript: readonly string[] };
+  /** Device seconds, undefined when nothing is known; never a guess without a source. */
+  estimate: (input: EstimateInput) => Range | undefined;
+}
+
+export function outputsOf(kind: Kind, settings: Settings): Outputs {
+  return typeof kind.outputs === 'function' ? kind.outputs(settings) : kind.outputs;
+}
+
+export function numberIn(settings: Settings, name: string): number | undefined {
+  const value = settings[name];
+  return typeof value === 'number' ? value : undefined;
+}

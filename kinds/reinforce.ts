@@ -1,0 +1,65 @@
+import { forward, forwardAndBackward, productOf, tokensCost } from './compute.ts';
+import type { Kind } from './kind.ts';
+import { choice, integer, mapOf, number, seed, settings } from './setting.ts';
+
+export const reinforceKind: Kind = {
+  name: 'reinforce',
+  version: 1,
+  summary:
+    'GRPO with verifiable rewards, router and experts frozen; a high-effort and a mixed-effort variant.',
+  example:
+    'rl: { kind: reinforce, inputs: { model: distill.checkpoint, prompts: train.data }, with: { variant: high, steps: 60 } }',
+  with: settings(
+    {
+      variant: choice('high: high effort only; mixed: all efforts with length regularisation.', [
+        'high',
+        'mixed',
+      ]),
+      efforts: mapOf('Share of each effort among the prompts.', number('Share.', { minimum: 0 }), {
+        default: { high: 1 },
+      }),
+      steps: integer('Optimiser steps.', { minimum: 1, unit: 'steps' }),
+      group_size: integer('Answers a prompt, compared with each other.', {
+        default: 8,
+        minimum: 2,
+        unit: 'answers',
+      }),
+      prompts_per_step: integer('Prompts a step.', { default: 4, minimum: 1, unit: 'prompts' }),
+      learning_rate: number('Learning rate.', { default: 1e-5, exclusiveMinimum: 0, maximum: 1 }),
+      kl_beta: number('Weight of the divergence from the reference.', { default: 0, minimum: 0 }),
+      clip: number('Clip range of the probability ratio.', { default: 0.2, exclusiveMinimum: 0, maximum: 1 }),
+      max_new_tokens: integer('Longest answer.', { minimum: 1, unit: 'tokens' }),
+      temperature: number('Sampling temperature.', { default: 1, exclusiveMinimum: 0, maximum: 5 }),
+      length_weight: mapOf('Penalty a token over the cap, by effort.', number('Weight.', { minimum: 0 }), {
+        default: {},
+      }),
+      snapshot_every: integer('Steps between snapshots.', { default: 10, minimum: 1, unit: 'steps' }),
+      seed,
+    },
+    ['variant', 'steps', 'max_new_tokens'],
+  ),
+  inputs: {
+    model: { description: 'Where training starts.', types: ['checkpoint'] },
+    prompts: { description: 'Examples with checkable answers.', types: ['dataset'] },
+    reference: {
+      description: 'Reference of the divergence; the start when absent.',
+      types: ['checkpoint'],
+      optional: true,
+    },
+  },
+  outputs: { checkpoint: 'checkpoint', curves: 'metrics', samples: 'listing' },
+  runner: 'engine',
+  deterministic: 'cpu',
+  code: { python: ['fretsaw_engine.stages.reinforce'], typescript: [] },
+  estimate: (input) => {
+    // At most: every answer as long as allowed, decoded, scored by the reference, and trained on.
+    const tokens = productOf(input, ['steps', 'group_size', 'prompts_per_step', 'max_new_tokens']);
+    const decode = tokensCost(input, tokens, { flopsPerParameter: forward, phase: 'decode' });
+    const train = tokensCost(input, tokens, {
+      flopsPerParameter: forward + forwardAndBackward,
+      phase: 'dense',
+    });
+    if (decode === undefined || train === undefined) return undefined;
+    return { low: decode.low / 4 + train.low / 4, high: decode.high + train.high };
+  },
+};

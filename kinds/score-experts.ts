@@ -1,0 +1,29 @@
+import { forward, tokensCost } from './compute.ts';
+import { numberIn, type Kind } from './kind.ts';
+import { choice, integer, seed, settings } from './setting.ts';
+
+export const scoreExpertsKind: Kind = {
+  name: 'score-experts',
+  version: 1,
+  summary: 'The contribution of every expert of every layer, in one pass over calibration data.',
+  example: 'experts: { kind: score-experts, inputs: { model: parent, data: calibration.data } }',
+  with: settings({
+    metric: choice(
+      'reap: mean of gate weight times output norm over the routed tokens; drop-out-error: output error when the expert alone is dropped.',
+      ['reap', 'drop-out-error'],
+      'reap',
+    ),
+    tokens: integer('Calibration tokens to read; all when absent.', { minimum: 1, unit: 'tokens' }),
+    seed,
+  }),
+  inputs: {
+    model: { description: 'The parent.', types: ['checkpoint'] },
+    data: { description: 'Calibration data.', types: ['dataset'] },
+  },
+  outputs: { ranking: 'ranking' },
+  runner: 'engine',
+  deterministic: 'cpu',
+  code: { python: ['fretsaw_engine.stages.score_experts'], typescript: [] },
+  estimate: (input) =>
+    tokensCost(input, numberIn(input.with, 'tokens'), { flopsPerParameter: forward, phase: 'dense' }),
+};
