@@ -1,0 +1,340 @@
+"""Training of the rehearsal's parent: a gpt-oss of two million weights that reasons, on seeded tasks.
+
+Order of events, each for a reason that was measured:
+
+1. *Drill.* Recall of a value from a list is an induction circuit; it forms suddenly or not at all. So it forms
+   first, alone, with many answered queries a row, and lists grow on success only.
+2. *Mixture.* All tasks at all efforts, with drills kept among them.
+3. *Quantised.* The last part trains under the rounding that the checkpoint will have: experts through MXFP4,
+   everything else through bfloat16, gradients straight through (Bengio et al., arXiv 1308.3432).
+
+Initialisation follows "Mimetic Initialization of Self-Attention Layers" (Trockman and Kolter, arXiv
+2305.09828): in full-attention layers queries and keys begin alike, so that a token first attends to its like;
+values and outputs begin as a faint identity, and the output matrix as a copy of the embedding. Recall forms in
+200 steps so, and in 450 or never otherwise.
+
+A batch depends on (seed, step, stage of the curriculum) alone, so a resumed run sees what it would have seen.
+
+Shape suffixes: R rows, T tokens, V vocabulary, N tokens of a batch, E experts, K experts of a token.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+from fretsaw_engine.data.packed import PADDING, Packed, attention_mask, fill
+from fretsaw_engine.harmony import tokens
+from fretsaw_engine.harmony.render import Document, Renderer
+from fretsaw_engine.moe import gpt_oss, mxfp4
+from fretsaw_engine.rehearsal import tasks
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+DRILL = "drill"
+"""A document kind of training only: a list, then all its pairs again in another order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSettings:
+    """Sizes of the parent; the vocabulary is the tokenizer's."""
+
+    layers: int = 8
+    hidden: int = 64
+    intermediate: int = 64
+    experts: int = 16
+    experts_per_token: int = 2
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 32
+    sliding_window: int = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainSettings:
+    """What `pretrain` is asked for."""
+
+    seed: int = 1
+    steps: int = 8000
+    rows: int = 32
+    sequence_length: int = 112
+    learning_rate: float = 3e-3
+    last_learning_rate: float = 1e-5
+    warmup_steps: int = 100
+    decay_from: float = 0.6
+    quantise_from: float = 0.75
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    balance: float = 0.01
+    drill_pairs: tuple[int, int] = (8, 24)
+    drill_success: float = 0.95
+    drill_most_steps: int = 1500
+    drill_queries: int = 16
+    mixture: dict[str, float] = field(
+        default_factory=lambda: {"arithmetic": 0.4, "recall": 0.25, "format": 0.25, DRILL: 0.1}
+    )
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    model: ModelSettings = field(default_factory=ModelSettings)
+
+
+@dataclass(kw_only=True, slots=True)
+class Curriculum:
+    """Where the drill stands. `pairs` is the length of its lists; `mixed_at` the step when it ended."""
+
+    pairs: int
+    accuracy: float = 0.0
+    mixed_at: int | None = None
+
+    def advance(self, settings: PretrainSettings, step: int, accuracy: float) -> None:
+        """Take one drill batch's accuracy in; lengthen on success only, and end at the full length."""
+        self.accuracy = 0.9 * self.accuracy + 0.1 * accuracy
+        if step >= settings.drill_most_steps:
+            self.mixed_at = step
+        if self.accuracy < settings.drill_success:
+            return
+        if self.pairs >= settings.drill_pairs[1]:
+            self.mixed_at = step
+        else:
+            self.pairs = min(self.pairs + 2, settings.drill_pairs[1])
+            self.accuracy = 0.0
+
+
+def config_document(settings: PretrainSettings) -> dict[str, Any]:
+    """config.json of the parent."""
+    sizes = settings.model
+    return gpt_oss.config_document(
+        vocab_size=len(tokens.vocabulary()),
+        layers=sizes.layers,
+        hidden=sizes.hidden,
+        intermediate=sizes.intermediate,
+        experts=sizes.experts,
+        experts_per_token=sizes.experts_per_token,
+        heads=sizes.heads,
+        kv_heads=sizes.kv_heads,
+        head_dim=sizes.head_dim,
+        sliding_window=sizes.sliding_window,
+    )
+
+
+def initialise(model: Any, seed: int) -> None:
+    """Mimetic initialisation, in place; depends on the seed alone."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(tensor: torch.Tensor, std: float) -> None:
+        tensor.copy_(torch.randn(tensor.shape, generator=generator) * std)
+
+    def bases(count: int, rows: int, columns: int) -> torch.Tensor:
+        """`count` matrices [rows, columns] whose rows together are orthonormal."""
+        square, _ = torch.linalg.qr(torch.randn(columns, columns, generator=generator))
+        repeats = math.ceil(count * rows / columns)
+        return square.repeat(repeats, 1)[: count * rows].reshape(count, rows, columns)
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("norm.weight"):
+                parameter.fill_(1.0)
+            elif name.endswith(("bias", "sinks")):
+                parameter.zero_()
+            else:
+                normal(parameter, 0.5 if name == "model.embed_tokens.weight" else 0.06)
+        hidden = model.config.hidden_size
+        head_dim = model.config.head_dim
+        kv_heads = model.config.num_key_value_heads
+        group = model.config.num_attention_heads // kv_heads
+        for kind, attention in zip(
+            model.config.layer_types, gpt_oss.attention_modules(model), strict=True
+        ):
+            values = bases(kv_heads, head_dim, hidden)
+            attention.v_proj.weight.view(kv_heads, head_dim, hidden).add_(0.7 * values)
+            outputs = attention.o_proj.weight.view(hidden, kv_heads, group, head_dim)
+            outputs.add_(0.7 / group * values.permute(2, 0, 1)[:, :, None])
+            if kind == gpt_oss.FULL:
+                alike = 0.7 * bases(kv_heads, head_dim, hidden)
+                attention.k_proj.weight.view(kv_heads, head_dim, hidden).add_(alike)
+                queries = attention.q_proj.weight.view(kv_heads, group, head_dim, hidden)
+                queries.add_(alike[:, None])
+        model.lm_head.weight.copy_(0.2 * model.model.embed_tokens.weight)
+
+
+def learning_rate(settings: PretrainSettings, step: int) -> float:
+    """Linear warm-up, constant, then a half cosine down to `last_learning_rate`. Steps count from 1."""
+    start = settings.decay_from * settings.steps
+    rate = settings.learning_rate * min(1.0, step / max(1, settings.warmup_steps))
+    if step <= start:
+        return rate
+    done = min(1.0, (step - start) / (settings.steps - start))
+    low = settings.last_learning_rate
+    return low + (settings.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def is_quantised(settings: PretrainSettings, step: int) -> bool:
+    return step > settings.quantise_from * settings.steps
+
+
+def batch(settings: PretrainSettings, step: int, curriculum: Curriculum, renderer: Renderer) -> Packed:
+    """The rows of one step."""
+    rng = tasks.seeded(f"fretsaw/pretrain/{settings.seed}/{step}")
+    documents = _drills(settings, curriculum.pairs, renderer, rng)
+    if curriculum.mixed_at is not None:
+        documents = _mixture(settings, renderer, rng)
+    return fill(documents, settings.rows, settings.sequence_length, pad_id=0)
+
+
+def _mixture(
+    settings: PretrainSettings, renderer: Renderer, rng: random.Random
+) -> Iterator[Document]:
+    kinds = list(settings.mixture)
+    weights = [settings.mixture[kind] for kind in kinds]
+    drills = _drills(settings, settings.drill_pairs[1], renderer, rng)
+    task_settings = {
+        kind: tasks.read_settings(kind, settings.tasks.get(kind, {})) for kind in kinds if kind != DRILL
+    }
+    while True:
+        kind = rng.choices(kinds, weights)[0]
+        if kind == DRILL:
+            yield next(drills)
+            continue
+        example = tasks.draw(kind, task_settings[kind], rng)
+        if tasks.split_of(example) == "train":
+            effort = rng.choice(tokens.EFFORTS)
+            yield renderer.document([*example.messages, reference(example, effort)], effort)
+
+
+def reference(example: tasks.Example, effort: str) -> dict[str, str]:
+    """The assistant message that answers `example` at this effort."""
+    target = example.targets[effort]
+    return {"role": "assistant", "content": target.final, "thinking": target.analysis}
+
+
+def _drills(
+    settings: PretrainSettings, pairs: int, renderer: Renderer, rng: random.Random
+) -> Iterator[Document]:
+    """`recall k1 v1 k2 v2 ... ? k` -> `k v k' v' ...`, trained on the values alone."""
+    asked = tasks.RecallSettings(pairs=(pairs, pairs))
+    while True:
+        example = tasks.draw("recall", asked, rng)
+        words = example.prompt.split()[1:-2]
+        listed = [words[i : i + 2] for i in range(0, len(words), 2)]
+        first = example.targets["low"].final.split()
+        others = [pair for pair in listed if pair != first]
+        rng.shuffle(others)
+        queries = [first, *others[: settings.drill_queries - 1]]
+        content = " ".join(" ".join(pair) for pair in queries)
+        message = {"role": "assistant", "content": content}
+        document = renderer.document([*example.messages, message], "low")
+        start = len(document.ids) - 2 * len(queries) - 1
+        mask = [0] * len(document.ids)
+        for query in range(len(queries)):
+            mask[start + 2 * query + 1] = 1
+        if tasks.split_of(example) == "train":
+            yield Document(ids=document.ids, mask=mask)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepResult:
+    """Figures of one batch: loss and accuracy over trained tokens, and how uneven the routing was."""
+
+    loss: torch.Tensor
+    cross_entropy: float
+    accuracy: float
+    balance: float
+    trained_tokens: int
+
+
+def forward(
+    model: Any, rows: Packed, settings: PretrainSettings, *, quantised: bool
+) -> StepResult:
+    """Loss of one batch: cross entropy over the mask plus `balance` times the load-balancing loss.
+
+    Load balancing is that of Switch (arXiv 2101.03961, equations 4 to 6), each layer by itself:
+    E sum_e f_e P_e, where f_e is the share of picks and P_e the mean probability of expert e.
+    """
+    routed: list[tuple[torch.Tensor, torch.Tensor]] = []
+    hooks = [
+        router.register_forward_hook(lambda _m, _i, out: routed.append((out[0], out[2])))
+        for router in gpt_oss.router_modules(model)
+    ]
+    window = settings.model.sliding_window
+    inputs = {
+        "input_ids": rows.input_ids.long(),
+        "position_ids": rows.position_ids.long(),
+        "attention_mask": {
+            gpt_oss.FULL: attention_mask(rows.document_ids, None),
+            gpt_oss.SLIDING: attention_mask(rows.document_ids, window),
+        },
+        "use_cache": False,
+    }
+    try:
+        if quantised:
+            hidden_RTH = functional_call(model.model, rounded_parameters(model.model), (), inputs)[0]
+            head = straight_through(model.lm_head.weight, _bfloat16(model.lm_head.weight))
+        else:
+            hidden_RTH = model.model(**inputs)[0]
+            head = model.lm_head.weight
+    finally:
+        for hook in hooks:
+            hook.remove()
+    trained_RT = rows.loss_mask[:, 1:] == 1
+    logits_NV = F.linear(hidden_RTH[:, :-1][trained_RT], head)
+    target_N = rows.input_ids[:, 1:][trained_RT].long()
+    cross_entropy = F.cross_entropy(logits_NV, target_N)
+    real_N = (rows.document_ids != PADDING).flatten()
+    balance = torch.stack([load_balance(lo[real_N], ix[real_N]) for lo, ix in routed]).mean()
+    return StepResult(
+        loss=cross_entropy + settings.balance * balance,
+        cross_entropy=cross_entropy.item(),
+        accuracy=(logits_NV.argmax(-1) == target_N).float().mean().item(),
+        balance=balance.item(),
+        trained_tokens=len(target_N),
+    )
+
+
+def load_balance(logits_NE: torch.Tensor, picked_NK: torch.Tensor) -> torch.Tensor:
+    """E sum_e f_e P_e: 1 when routing is even, up to E when one expert gets everything."""
+    experts = logits_NE.shape[-1]
+    share_E = torch.bincount(picked_NK.flatten(), minlength=experts) / picked_NK.numel()
+    return experts * (share_E * logits_NE.softmax(-1).mean(0)).sum()
+
+
+def straight_through(value: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
+    """`rounded` forwards, the gradient of `value` backwards."""
+    return value + (rounded - value).detach()
+
+
+def rounded_parameters(module: Any) -> dict[str, torch.Tensor]:
+    """Every parameter as a checkpoint would give it back, with gradients straight through."""
+    return {
+        name: straight_through(
+            parameter,
+            mxfp4.round_trip(parameter)
+            if name.endswith(tuple(f".mlp.experts.{p}" for p in gpt_oss.EXPERT_PROJECTIONS))
+            else _bfloat16(parameter),
+        )
+        for name, parameter in module.named_parameters()
+    }
+
+
+def _bfloat16(value: torch.Tensor) -> torch.Tensor:
+    return value.detach().to(torch.bfloat16).to(value.dtype)
+
+
+def optimizer(model: Any, settings: PretrainSettings) -> torch.optim.AdamW:
+    """AdamW; matrices decay, vectors do not."""
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
