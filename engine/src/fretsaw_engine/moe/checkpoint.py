@@ -124,7 +124,8 @@ def load_model(
 ) -> Any:
     """A causal language model, in eval mode, experts dequantised from MXFP4 to `dtype`.
 
-    `gpt_oss` gives transformers' GptOssForCausalLM, `gpt_oss_puzzle` the class in moe/puzzle.py.
+    `gpt_oss` gives transformers' GptOssForCausalLM, `gpt_oss_puzzle` (and `gpt_oss`
+    with an FP8 cache) the class in moe/puzzle.py.
     """
     config = read_config(folder)
     model = build_model(config, experts_implementation=experts_implementation)
@@ -140,7 +141,8 @@ def load_model(
 def build_model(config: Mapping[str, Any], *, experts_implementation: str = "grouped_mm") -> Any:
     """An empty float32 model for a config.json; its weights are to be loaded or initialised."""
     kind = config.get("model_type")
-    if kind == "gpt_oss":
+    has_fp8_cache = _has_kv_scheme(config)
+    if kind == "gpt_oss" and not has_fp8_cache:
         from transformers import GptOssConfig, GptOssForCausalLM
 
         plain = {k: v for k, v in config.items() if k not in ("quantization_config", "dtype")}
@@ -150,7 +152,7 @@ def build_model(config: Mapping[str, Any], *, experts_implementation: str = "gro
             experts_implementation=experts_implementation,
             dtype=torch.float32,
         )
-    if kind == "gpt_oss_puzzle":
+    if kind in ("gpt_oss", "gpt_oss_puzzle"):
         from fretsaw_engine.moe import puzzle
 
         return puzzle.build_model(config, experts_implementation=experts_implementation)
@@ -160,8 +162,8 @@ def build_model(config: Mapping[str, Any], *, experts_implementation: str = "gro
 def load_tensors(model: Any, config: Mapping[str, Any], tensors: Tensors) -> None:
     """Fill a model from a checkpoint; every name and every shape must agree."""
     expected = gpt_oss.tensor_shapes(config)
-    has_scheme = "kv_cache_scheme" in (config.get("quantization_config") or {})
-    found = {name for name in tensors.names() if not (has_scheme and gpt_oss.is_kv_scale(name))}
+    has_fp8_cache = _has_kv_scheme(config)
+    found = {name for name in tensors.names() if not (has_fp8_cache and gpt_oss.is_kv_scale(name))}
     if wrong := found ^ set(expected):
         raise StageFailure(
             "BAD_INPUT",
@@ -187,6 +189,10 @@ def load_tensors(model: Any, config: Mapping[str, Any], tensors: Tensors) -> Non
                 parameters.pop(name).copy_(tensors.get(name))
     if parameters:
         raise StageFailure("ENGINE_BUG", f"no tensor fills {_few(set(parameters))}")
+    if has_fp8_cache:
+        from fretsaw_engine.moe import puzzle
+
+        puzzle.load_kv_scales(model, tensors.get, tensors)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -276,6 +282,10 @@ def write_checkpoint(
     for asset in ASSETS:
         if (assets_from / asset).is_file() and assets_from.resolve() != folder.resolve():
             shutil.copyfile(assets_from / asset, folder / asset)
+
+
+def _has_kv_scheme(config: Mapping[str, Any]) -> bool:
+    return bool((config.get("quantization_config") or {}).get("kv_cache_scheme"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
