@@ -1,0 +1,82 @@
+import { createHash } from 'node:crypto';
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { Failure } from '../core/errors.ts';
+import { diskFailure } from './disk/disk-failure.ts';
+import type { FoundFile } from './folder-files.ts';
+
+/** Files up to this size are read at once; greater ones pass through in two buffers of it. */
+export const wholeFileBytes = 1 << 20;
+
+// Never through a link that was put there since, and never waiting for a pipe.
+const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** A small file. CORRUPT when it changes while it is read. */
+export function readWhole(file: FoundFile): Uint8Array {
+  const descriptor = reading(file, () => openSync(file.source, flags));
+  try {
+    return reading(file, () => {
+      const before = fstatSync(descriptor);
+      const bytes = Buffer.allocUnsafe(before.size + 1);
+      let length = 0;
+      for (let got = -1; got !== 0 && length < bytes.length; length += got) {
+        got = readSync(descriptor, bytes, length, bytes.length - length, null);
+      }
+      checkUnchanged(file, { before, after: fstatSync(descriptor), length });
+      return bytes.subarray(0, length);
+    });
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** A great file: each chunk goes to `sink` while it is hashed, in one pass. */
+export async function readHashing(
+  file: FoundFile,
+  sink?: (chunk: Uint8Array) => Promise<void>,
+): Promise<{ sha256: string; size: number }> {
+  const handle = await open(file.source, flags).catch((error: unknown) => {
+    throw diskFailure(error, `reading ${file.source}`);
+  });
+  try {
+    const before = await handle.stat();
+    const hash = createHash('sha256');
+    let [buffer, other] = [Buffer.allocUnsafe(wholeFileBytes), Buffer.allocUnsafe(wholeFileBytes)];
+    let length = 0;
+    let reads = handle.read(buffer, 0, wholeFileBytes, 0);
+    for (;;) {
+      const { bytesRead } = await reads;
+      if (bytesRead === 0) break;
+      const chunk = buffer.subarray(0, bytesRead);
+      length += bytesRead;
+      const written = sink?.(chunk);
+      hash.update(chunk);
+      await written;
+      [buffer, other] = [other, buffer];
+      reads = handle.read(buffer, 0, wholeFileBytes, length);
+    }
+    checkUnchanged(file, { before, after: await handle.stat(), length });
+    return { sha256: hash.digest('hex'), size: length };
+  } catch (error) {
+    throw diskFailure(error, `reading ${file.source}`);
+  } finally {
+    await handle.close();
+  }
+}
+
+function checkUnchanged(file: FoundFile, read: { before: Stats; after: Stats; length: number }): void {
+  const { before, after, length } = read;
+  if (length === before.size && after.size === before.size && after.mtimeMs === before.mtimeMs) return;
+  throw new Failure(
+    'CORRUPT',
+    `${file.source} changed while it was read: ${before.size} bytes before, ${after.size} after`,
+  );
+}
+
+function reading<T>(file: FoundFile, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw diskFailure(error, `reading ${file.source}`);
+  }
+}
