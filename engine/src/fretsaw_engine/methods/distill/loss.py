@@ -1,0 +1,125 @@
+"""Knowledge distillation without ever holding the logits of all tokens.
+
+    L = (1 - c) T^2 KL(p || q) + c CE(q_1, label)
+    p = softmax(z_teacher / T),  q = softmax(z_student / T),  q_1 = softmax(z_student)
+
+summed over the supervised tokens and divided by a count given by the caller. Forward KL on the teacher's whole
+distribution and the factor T^2 (which keeps the gradient's size when T changes) are Hinton et al. 2015, arXiv
+1503.02531, section 2. With 201,088 words and 131,072 tokens one float32 [T, V] tensor would be 98 GiB; so
+tokens go by in chunks, and the gradients of a chunk are computed with its loss, while its logits are there.
+
+Shape suffixes: T supervised tokens, D student width, E teacher width, V vocabulary, C tokens of one chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import log_softmax, one_hot
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillationLoss:
+    """`loss` carries the gradient. `divergence` (nats, temperature 1 scale of T) and `cross_entropy` are
+    sums over tokens divided by the same count, for the curves."""
+
+    loss: torch.Tensor
+    divergence: torch.Tensor
+    cross_entropy: torch.Tensor
+
+
+def distillation_loss(
+    student_TD: torch.Tensor,
+    student_head_VD: torch.Tensor,
+    teacher_TE: torch.Tensor,
+    teacher_head_VE: torch.Tensor,
+    label_T: torch.Tensor,
+    *,
+    count: torch.Tensor | float,
+    temperature: float = 1.0,
+    ce_weight: float = 0.0,
+    chunk: int = 1024,
+) -> DistillationLoss:
+    """The loss above from last hidden states and output heads. `chunk`: tokens whose logits exist at once."""
+    loss, divergence, cross_entropy = _ChunkedDistillation.apply(
+        student_TD, student_head_VD, teacher_TE, teacher_head_VE, label_T,
+        1.0 / float(count), temperature, ce_weight, chunk,
+    )  # fmt: skip
+    return DistillationLoss(loss=loss, divergence=divergence, cross_entropy=cross_entropy)
+
+
+class _ChunkedDistillation(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        student_TD: torch.Tensor,
+        student_head_VD: torch.Tensor,
+        teacher_TE: torch.Tensor,
+        teacher_head_VE: torch.Tensor,
+        label_T: torch.Tensor,
+        scale: float,
+        temperature: float,
+        ce_weight: float,
+        chunk: int,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        wants_student, wants_head = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        grad_student_TD = torch.zeros_like(student_TD) if wants_student else None
+        grad_head_VD = (
+            torch.zeros_like(student_head_VD, dtype=torch.float32) if wants_head else None
+        )
+        sums = torch.zeros(2, dtype=torch.float64, device=student_TD.device)
+        for start in range(0, student_TD.shape[0], chunk):
+            part = slice(start, start + chunk)
+            student_CV = (student_TD[part] @ student_head_VD.T).float()
+            teacher_CV = (teacher_TE[part] @ teacher_head_VE.T).float()
+            divergence, cross_entropy, grad_CV = _chunk_loss(
+                student_CV, teacher_CV, label_T[part], temperature, ce_weight
+            )
+            sums += torch.stack((divergence, cross_entropy)).double()
+            grad_CV *= scale
+            grad_CV = grad_CV.to(student_TD.dtype)
+            if grad_student_TD is not None:
+                grad_student_TD[part] = grad_CV @ student_head_VD
+            if grad_head_VD is not None:
+                grad_head_VD += grad_CV.T @ student_TD[part]
+        if grad_head_VD is not None:
+            grad_head_VD = grad_head_VD.to(student_head_VD.dtype)
+        ctx.save_for_backward(grad_student_TD, grad_head_VD)
+        divergence, cross_entropy = (sums * scale).float()
+        loss = (1 - ce_weight) * temperature**2 * divergence + ce_weight * cross_entropy
+        ctx.mark_non_differentiable(divergence, cross_entropy)
+        return loss, divergence, cross_entropy
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grad_student_TD, grad_head_VD = ctx.saved_tensors
+        given = grads[0]
+        return (
+            None if grad_student_TD is None else grad_student_TD * given,
+            None if grad_head_VD is None else grad_head_VD * given,
+            *(None,) * 7,
+        )
+
+
+def _chunk_loss(
+    student_CV: torch.Tensor,
+    teacher_CV: torch.Tensor,
+    label_C: torch.Tensor,
+    temperature: float,
+    ce_weight: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sum of KL, sum of CE, and the gradient of (1-c) T^2 KL + c CE with respect to the student's logits."""
+    log_p_CV = log_softmax(teacher_CV / temperature, dim=-1)
+    log_q_CV = log_softmax(student_CV / temperature, dim=-1)
+    p_CV = log_p_CV.exp()
+    divergence = (p_CV * (log_p_CV - log_q_CV)).sum()
+    log_q1_CV = log_q_CV if temperature == 1.0 else log_softmax(student_CV, dim=-1)
+    cross_entropy = -log_q1_CV.gather(1, label_C[:, None]).sum()
+    # dKL/dz = (q - p) / T
+    grad_CV = (log_q_CV.exp() - p_CV) * ((1 - ce_weight) * temperature)
+    if ce_weight:
+        onehot_CV = one_hot(label_C, student_CV.shape[1])
+        grad_CV += ce_weight * (log_q1_CV.exp() - onehot_CV)
+    return divergence, cross_entropy, grad_CV
