@@ -56,8 +56,8 @@ class Renderer:
             raise ValueError("a document ends with an assistant message")
         ids = self._header("system") + self._encode(f"Reasoning: {effort}") + self._ids(tokens.END)
         mask = [0] * len(ids)
-        for message in messages:
-            more_ids, more_mask = self._turn(message, last=message is messages[-1])
+        for at, message in enumerate(messages, 1):
+            more_ids, more_mask = self._turn(message, last=at == len(messages))
             ids += more_ids
             mask += more_mask
         return Document(ids=ids, mask=mask)
