@@ -52,9 +52,7 @@ def test_transformers_reads_the_same_model(nano: Path) -> None:
         nano, quantization_config=Mxfp4Config(dequantize=True), attn_implementation="eager"
     ).float()
     ours = load_model(nano, experts_implementation="eager")
-    for (name, a), (_, b) in zip(
-        ours.named_parameters(), theirs.named_parameters(), strict=True
-    ):
+    for (name, a), (_, b) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert AutoTokenizer.from_pretrained(nano).get_vocab() == load_tokenizer(nano).get_vocab()
 

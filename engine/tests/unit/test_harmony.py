@@ -77,8 +77,9 @@ def test_unfinished_and_broken_completions() -> None:
     )
     assert parse("") == Completion(analysis=None, final=None, ended=False)
     assert parse("3 <|return|>").final is None
-    late = "<|channel|>final<|message|>1<|end|><|start|>assistant<|channel|>final<|message|>2<|return|>"
-    assert parse(late).final == "2"
+    early, late = (f"<|channel|>final<|message|>{i}" for i in (1, 2))
+    twice = f"{early}<|end|><|start|>assistant{late}<|return|>"
+    assert parse(twice).final == "2"
     assert parse("<|channel|>final<|message|>1<|return|><|start|>assistant").final == "1"
 
 
@@ -86,9 +87,7 @@ def test_the_vocabulary_has_256_words_and_special_tokens_first(tokenizer: Any) -
     words = tokens.vocabulary()
     assert len(words) == 256
     assert [words[token] for token in tokens.SPECIAL] == list(range(len(tokens.SPECIAL)))
-    assert tokenizer.encode("no such word", add_special_tokens=False) == [
-        words[tokens.UNKNOWN]
-    ] * 3
+    assert tokenizer.encode("no such word", add_special_tokens=False) == [words[tokens.UNKNOWN]] * 3
 
 
 def test_documents_end_with_the_assistant() -> None:

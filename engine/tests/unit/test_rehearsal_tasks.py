@@ -85,7 +85,11 @@ def test_high_effort_costs_three_times_the_tokens_of_low() -> None:
     means = {}
     for effort in EFFORTS:
         means[effort] = mean(
-            len(renderer.completion({"content": t.final, "thinking": t.analysis, "role": "assistant"}))
+            len(
+                renderer.completion(
+                    {"content": t.final, "thinking": t.analysis, "role": "assistant"}
+                )
+            )
             for task in tasks.TASKS
             for t in (example.targets[effort] for example in _some(task))
         )

@@ -2,13 +2,16 @@
 
 A data set is a folder:
 
-- `dataset.json`: schema `fretsaw/dataset/v1`, counts, sequence length, split, digest of the tokenizer;
-- `examples.jsonl`: one example a line (id, task, effort, messages, answer, scorer, optional `completion` ids);
+- `dataset.json`: schema `fretsaw/dataset/v1`, counts, sequence length, split, digest of the
+tokenizer;
+- `examples.jsonl`: one example a line (id, task, effort, messages, answer, scorer, optional
+`completion` ids);
 - `shards/<n>.safetensors`: the packed rows, absent where there is nothing to train on.
 
-A shard holds, each int32 [rows, sequence_length]: `input_ids`; `position_ids`, which restart at every document;
-`document_ids`, the line of the document in examples.jsonl, or -1 over padding; `loss_mask`, 1 where the
-assistant wrote the token. No token may attend across documents: `attention_mask` says so to a model.
+A shard holds, each int32 [rows, sequence_length]: `input_ids`; `position_ids`, which restart at
+every document; `document_ids`, the line of the document in examples.jsonl, or -1 over padding;
+`loss_mask`, 1 where the assistant wrote the token. No token may attend across documents:
+`attention_mask` says so to a model.
 
 Shape suffixes: R rows, T tokens of a row.
 """
@@ -18,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -36,13 +39,16 @@ DEFAULT_ROWS_PER_SHARD = 4096
 
 
 class TokenDocument(Protocol):
-    """Ids and the mask over what is trained on, of equal length (harmony.render.Document is one)."""
+    """Ids and the mask over what is trained on, equally long (harmony.render.Document is one)."""
 
     @property
     def ids(self) -> Sequence[int]: ...
 
     @property
     def mask(self) -> Sequence[int]: ...
+
+
+AnyDocument = TypeVar("AnyDocument", bound=TokenDocument)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +80,9 @@ class _Rows:
         size = len(document.ids)
         if size > self.length:
             raise StageFailure(
-                "BAD_INPUT", f"a document of {size} tokens does not fit {self.length}", {"line": index}
+                "BAD_INPUT",
+                f"a document of {size} tokens does not fit {self.length}",
+                {"line": index},
             )
         for row in range(self._first_open, len(self.used)):
             if self.used[row] + size <= self.length:
@@ -120,24 +128,30 @@ def pack(documents: Iterable[TokenDocument], sequence_length: int, pad_id: int =
 
 
 def fill(
-    documents: Iterator[TokenDocument], rows: int, sequence_length: int, pad_id: int, misses: int = 8
-) -> Packed:
-    """At most `rows` rows out of an endless stream; stops after `misses` documents that fit nowhere."""
+    documents: Iterator[AnyDocument], rows: int, sequence_length: int, pad_id: int, misses: int = 8
+) -> tuple[Packed, list[AnyDocument]]:
+    """At most `rows` rows out of an endless stream; stops after `misses` documents that fit
+    nowhere.
+
+    Also gives the documents that found room, in the order of `document_ids`.
+    """
     filled = _Rows(sequence_length)
+    placed: list[AnyDocument] = []
     missed = 0
-    index = 0
     while missed < misses:
-        if filled.place(index, next(documents), rows):
-            index += 1
+        document = next(documents)
+        if filled.place(len(placed), document, rows):
+            placed.append(document)
         else:
             missed += 1
-    return filled.tensors(pad_id)
+    return filled.tensors(pad_id), placed
 
 
 def attention_mask(
     document_ids_RT: torch.Tensor, window: int | None, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """Additive mask [R, 1, T, T]: causal, within one document, and within `window` tokens (itself in).
+    """Additive mask [R, 1, T, T]: causal, within one document, and within `window` tokens (itself
+    in).
 
     transformers' models take it as a prepared mask; GptOss takes a dict by layer type.
     """
@@ -155,7 +169,7 @@ def attention_mask(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """A data set that was read: its description, its examples, and its rows (None: nothing packed)."""
+    """A data set that was read: description, examples, and rows (None: nothing packed)."""
 
     description: dict[str, Any]
     examples: list[dict[str, Any]]
@@ -175,7 +189,7 @@ def write_dataset(
     description: Mapping[str, Any],
     rows_per_shard: int = DEFAULT_ROWS_PER_SHARD,
 ) -> None:
-    """Write a data set. `description` adds to what is counted here (split, tokenizer_digest, ...)."""
+    """Write a data set. `description` adds to what is counted (split, tokenizer_digest, ...)."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "examples.jsonl").open("w", encoding="utf-8") as out:
         for example in examples:
@@ -220,7 +234,9 @@ def read_dataset(folder: Path) -> Dataset:
     except Exception as error:  # safetensors' own error type is not an OSError
         raise StageFailure("BAD_INPUT", f"data set {folder}: {error}") from error
     if description.get("schema") != SCHEMA or description.get("examples") != len(examples):
-        raise StageFailure("BAD_INPUT", f"data set {folder}: dataset.json does not fit its examples")
+        raise StageFailure(
+            "BAD_INPUT", f"data set {folder}: dataset.json does not fit its examples"
+        )
     packed = None
     if parts:
         if any(set(part) != set(TENSORS) for part in parts):

@@ -1,8 +1,9 @@
 """Conversations to token ids and back.
 
-`Renderer.document` gives the ids of a whole conversation with a mask over what the assistant wrote, which is
-what training needs; it must give the same ids as the chat template, and a test holds it to that.
-`parse` takes a completion apart again: what stood in the analysis channel, what in the final one.
+`Renderer.document` gives the ids of a whole conversation with a mask over what the assistant wrote,
+which is what training needs; it must give the same ids as the chat template, and a test holds it to
+that. `parse` takes a completion apart again: what stood in the analysis channel, what in the final
+one.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Renderer:
         return Document(ids=ids, mask=mask)
 
     def completion(self, message: Message) -> list[int]:
-        """Ids that a model would have to write to give `message` (an assistant's) after its prompt."""
+        """Ids that give `message` (an assistant's) when a model writes them after its prompt."""
         ids, _ = self._turn(message, last=True)
         return ids[len(self._header("assistant")) - 1 :]
 
@@ -118,7 +119,8 @@ def tokenizer_renderer(tokenizer: Any) -> Renderer:
 def parse(text: str) -> Completion:
     """Take a decoded completion (special tokens kept) apart.
 
-    It begins after `<|start|>assistant`. The last final channel counts, as a Harmony client shows it.
+    It begins after `<|start|>assistant`. The last final channel counts, as a Harmony client shows
+    it.
     """
     ended = tokens.RETURN in text
     text = text.split(tokens.RETURN, 1)[0].split(tokens.PAD, 1)[0]

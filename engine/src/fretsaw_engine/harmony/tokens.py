@@ -2,8 +2,8 @@
 
 Harmony (openai/harmony, docs/format.md) wraps every message in special tokens:
 `<|start|>role[<|channel|>name]<|message|>content<|end|>`; the last message of a completion ends in
-`<|return|>`, a tool call in `<|call|>`. The rehearsal's tokenizer knows about 256 words and nothing else, so
-that a model of two million parameters can read and write the same format as the real one.
+`<|return|>`, a tool call in `<|call|>`. The rehearsal's tokenizer knows about 256 words and nothing
+else, so that a model of two million parameters can read and write the same format as the real one.
 It is plain WordLevel over white space: every reader of tokenizer.json can load it.
 """
 
@@ -42,16 +42,18 @@ PUNCTUATION = (",", "-", ";", "?", ".", ":", "+", "=", "(", ")")
 LABELS = tuple("abcdefghij")
 NUMBERS = tuple(str(number) for number in range(100))
 COMMANDS = (
-    "recall", "sum", "say", "reverse", "comma", "dash", "count", "twice", "plain", "so", "then", "check",
+    "recall", "sum", "say", "reverse", "comma", "dash", "count", "twice", "plain",
+    "so", "then", "check",
 )  # fmt: skip
-NOUNS = tuple(
+NOUNS = tuple(  # 102 of them, by the alphabet
     """acorn amber anchor apple arrow badge banana basil beacon berry bishop bottle brick bridge
-    broom bucket button cactus camel candle canoe carrot castle cedar cherry clover coal comet copper
-    coral cotton crown daisy dingo donkey dragon drum eagle ember falcon feather fennel fern fig
-    flute forest fossil garlic ginger glove goat granite grape hammer harbor hazel helmet heron honey
-    igloo iris island ivory jacket jasmine kettle kiwi ladder lantern lemon lily lobster magnet
-    mango maple marble melon meteor mint mirror mole nectar needle nutmeg oak olive onion orchid otter
-    oyster paddle palm peach pearl pebble pepper pigeon pilot pine planet plum pocket""".split()
+    broom bucket button cactus camel candle canoe carrot castle cedar cherry clover coal comet
+    copper coral cotton crown daisy dingo donkey dragon drum eagle ember falcon feather fennel fern
+    fig flute forest fossil garlic ginger glove goat granite grape hammer harbor hazel helmet heron
+    honey igloo iris island ivory jacket jasmine kettle kiwi ladder lantern lemon lily lobster
+    magnet mango maple marble melon meteor mint mirror mole nectar needle nutmeg oak olive onion
+    orchid otter oyster paddle palm peach pearl pebble pepper pigeon pilot pine planet plum
+    pocket""".split()  # noqa: SIM905
 )
 
 TEMPLATE_FILE = "chat_template.jinja"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def greedy(
     model: Any, prompts: Sequence[Sequence[int]], *, most_new: int, stop: Sequence[int], pad_id: int
 ) -> list[list[int]]:
-    """The most likely next token until one of `stop` (kept) or `most_new` tokens, for every prompt."""
+    """The most likely next token until one of `stop` (kept) or `most_new` tokens, per prompt."""
     longest = max(len(prompt) for prompt in prompts)
     ids = torch.full((len(prompts), longest), pad_id)
     mask = torch.zeros_like(ids)
@@ -52,7 +52,8 @@ def evaluate(
     most_new: int = 64,
     batch: int = 256,
 ) -> dict[str, dict[str, float]]:
-    """`<task>/<effort>` -> accuracy, mean tokens, share of answers that ended, all on held-out examples.
+    """`<task>/<effort>` -> accuracy, mean tokens, share of answers that ended, all on held-out
+    examples.
 
     A token counts if the model wrote it, channel names and the closing `<|return|>` included.
     """

@@ -1,21 +1,25 @@
-"""Training of the rehearsal's parent: a gpt-oss of two million weights that reasons, on seeded tasks.
+"""Training of the rehearsal's parent: a gpt-oss of two million weights that reasons, on seeded
+tasks.
 
 Order of events, each for a reason that was measured:
 
-1. *Drill.* Recall of a value from a list is an induction circuit; it forms suddenly or not at all. So it forms
-   first, alone, with many answered queries a row, and lists grow on success only.
+1. *Drill.* Recall of a value from a list is an induction circuit; it forms suddenly or not at all.
+So it forms first, alone, with many answered queries a row, and lists grow on success only.
 2. *Mixture.* All tasks at all efforts, with drills kept among them.
-3. *Quantised.* The last part trains under the rounding that the checkpoint will have: experts through MXFP4,
-   everything else through bfloat16, gradients straight through (Bengio et al., arXiv 1308.3432).
+3. *Quantised.* The last part trains under the rounding that the checkpoint will have: experts
+through MXFP4, everything else through bfloat16, gradients straight through (Bengio et al., arXiv
+1308.3432).
 
 Initialisation follows "Mimetic Initialization of Self-Attention Layers" (Trockman and Kolter, arXiv
-2305.09828): in full-attention layers queries and keys begin alike, so that a token first attends to its like;
-values and outputs begin as a faint identity, and the output matrix as a copy of the embedding. Recall forms in
-200 steps so, and in 450 or never otherwise.
+2305.09828): in full-attention layers queries and keys begin alike, so that a token first attends to
+its like; values and outputs begin as a faint identity, and the output matrix as a copy of the
+embedding. Recall forms in 200 steps so, and in 450 or never otherwise.
 
-A batch depends on (seed, step, stage of the curriculum) alone, so a resumed run sees what it would have seen.
+A batch depends on (seed, step, stage of the curriculum) alone, so a resumed run sees what it would
+have seen.
 
-Shape suffixes: R rows, T tokens, V vocabulary, N tokens of a batch, E experts, K experts of a token.
+Shape suffixes: R rows, T tokens, V vocabulary, N tokens of a batch, E experts, K experts of a
+token.
 """
 
 from __future__ import annotations
@@ -30,13 +34,14 @@ from torch.func import functional_call
 
 from fretsaw_engine.data.packed import PADDING, Packed, attention_mask, fill
 from fretsaw_engine.harmony import tokens
-from fretsaw_engine.harmony.render import Document, Renderer
 from fretsaw_engine.moe import gpt_oss, mxfp4
 from fretsaw_engine.rehearsal import tasks
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
+
+    from fretsaw_engine.harmony.render import Renderer
 
 DRILL = "drill"
 """A document kind of training only: a list, then all its pairs again in another order."""
@@ -63,8 +68,8 @@ class PretrainSettings:
 
     seed: int = 1
     steps: int = 8000
-    rows: int = 32
-    sequence_length: int = 112
+    batch_size: int = 32
+    sequence_length: int = 96
     learning_rate: float = 3e-3
     last_learning_rate: float = 1e-5
     warmup_steps: int = 100
@@ -76,24 +81,49 @@ class PretrainSettings:
     drill_pairs: tuple[int, int] = (8, 24)
     drill_success: float = 0.95
     drill_most_steps: int = 1500
-    drill_queries: int = 16
+    drill_queries: int = 12
     mixture: dict[str, float] = field(
         default_factory=lambda: {"arithmetic": 0.4, "recall": 0.25, "format": 0.25, DRILL: 0.1}
     )
-    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"recall": {"pairs": [4, 24], "beyond": 0}}
+    )
     model: ModelSettings = field(default_factory=ModelSettings)
+    snapshot_every: int = 250
+    evaluate_every: int = 500
+    evaluate_examples: int = 32
+    final_examples: int = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lesson:
+    """A document to train on, and what it teaches (`arithmetic/high`, `drill`)."""
+
+    ids: list[int]
+    mask: list[int]
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """The rows of one step; `labels[document_ids]` says what each token belongs to."""
+
+    rows: Packed
+    labels: list[str]
 
 
 @dataclass(kw_only=True, slots=True)
 class Curriculum:
-    """Where the drill stands. `pairs` is the length of its lists; `mixed_at` the step when it ended."""
+    """Where the drill stands. `pairs` is the length of its lists; `mixed_at` the step when it
+    ended.
+    """
 
     pairs: int
     accuracy: float = 0.0
     mixed_at: int | None = None
 
     def advance(self, settings: PretrainSettings, step: int, accuracy: float) -> None:
-        """Take one drill batch's accuracy in; lengthen on success only, and end at the full length."""
+        """Take in a drill batch's accuracy; lengthen on success only, end at the full length."""
         self.accuracy = 0.9 * self.accuracy + 0.1 * accuracy
         if step >= settings.drill_most_steps:
             self.mixed_at = step
@@ -164,7 +194,9 @@ def initialise(model: Any, seed: int) -> None:
 
 
 def learning_rate(settings: PretrainSettings, step: int) -> float:
-    """Linear warm-up, constant, then a half cosine down to `last_learning_rate`. Steps count from 1."""
+    """Linear warm-up, constant, then a half cosine down to `last_learning_rate`. Steps count from
+    1.
+    """
     start = settings.decay_from * settings.steps
     rate = settings.learning_rate * min(1.0, step / max(1, settings.warmup_steps))
     if step <= start:
@@ -178,23 +210,28 @@ def is_quantised(settings: PretrainSettings, step: int) -> bool:
     return step > settings.quantise_from * settings.steps
 
 
-def batch(settings: PretrainSettings, step: int, curriculum: Curriculum, renderer: Renderer) -> Packed:
+def batch(
+    settings: PretrainSettings, step: int, curriculum: Curriculum, renderer: Renderer
+) -> Batch:
     """The rows of one step."""
     rng = tasks.seeded(f"fretsaw/pretrain/{settings.seed}/{step}")
     documents = _drills(settings, curriculum.pairs, renderer, rng)
     if curriculum.mixed_at is not None:
         documents = _mixture(settings, renderer, rng)
-    return fill(documents, settings.rows, settings.sequence_length, pad_id=0)
+    rows, lessons = fill(documents, settings.batch_size, settings.sequence_length, pad_id=0)
+    return Batch(rows=rows, labels=[lesson.label for lesson in lessons])
 
 
 def _mixture(
     settings: PretrainSettings, renderer: Renderer, rng: random.Random
-) -> Iterator[Document]:
+) -> Iterator[Lesson]:
     kinds = list(settings.mixture)
     weights = [settings.mixture[kind] for kind in kinds]
     drills = _drills(settings, settings.drill_pairs[1], renderer, rng)
     task_settings = {
-        kind: tasks.read_settings(kind, settings.tasks.get(kind, {})) for kind in kinds if kind != DRILL
+        kind: tasks.read_settings(kind, settings.tasks.get(kind, {}))
+        for kind in kinds
+        if kind != DRILL
     }
     while True:
         kind = rng.choices(kinds, weights)[0]
@@ -204,7 +241,8 @@ def _mixture(
         example = tasks.draw(kind, task_settings[kind], rng)
         if tasks.split_of(example) == "train":
             effort = rng.choice(tokens.EFFORTS)
-            yield renderer.document([*example.messages, reference(example, effort)], effort)
+            document = renderer.document([*example.messages, reference(example, effort)], effort)
+            yield Lesson(ids=document.ids, mask=document.mask, label=f"{kind}/{effort}")
 
 
 def reference(example: tasks.Example, effort: str) -> dict[str, str]:
@@ -215,9 +253,9 @@ def reference(example: tasks.Example, effort: str) -> dict[str, str]:
 
 def _drills(
     settings: PretrainSettings, pairs: int, renderer: Renderer, rng: random.Random
-) -> Iterator[Document]:
+) -> Iterator[Lesson]:
     """`recall k1 v1 k2 v2 ... ? k` -> `k v k' v' ...`, trained on the values alone."""
-    asked = tasks.RecallSettings(pairs=(pairs, pairs))
+    asked = tasks.RecallSettings(pairs=(pairs, pairs), beyond=0)
     while True:
         example = tasks.draw("recall", asked, rng)
         words = example.prompt.split()[1:-2]
@@ -234,28 +272,27 @@ def _drills(
         for query in range(len(queries)):
             mask[start + 2 * query + 1] = 1
         if tasks.split_of(example) == "train":
-            yield Document(ids=document.ids, mask=mask)
+            yield Lesson(ids=document.ids, mask=mask, label=DRILL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """Figures of one batch: loss and accuracy over trained tokens, and how uneven the routing was."""
+    """Figures of one batch: loss and accuracy over trained tokens, unevenness of routing."""
 
     loss: torch.Tensor
     cross_entropy: float
     accuracy: float
     balance: float
-    trained_tokens: int
+    accuracy_of: dict[str, float]
 
 
-def forward(
-    model: Any, rows: Packed, settings: PretrainSettings, *, quantised: bool
-) -> StepResult:
+def forward(model: Any, batch: Batch, settings: PretrainSettings, *, quantised: bool) -> StepResult:
     """Loss of one batch: cross entropy over the mask plus `balance` times the load-balancing loss.
 
     Load balancing is that of Switch (arXiv 2101.03961, equations 4 to 6), each layer by itself:
     E sum_e f_e P_e, where f_e is the share of picks and P_e the mean probability of expert e.
     """
+    rows = batch.rows
     routed: list[tuple[torch.Tensor, torch.Tensor]] = []
     hooks = [
         router.register_forward_hook(lambda _m, _i, out: routed.append((out[0], out[2])))
@@ -273,7 +310,9 @@ def forward(
     }
     try:
         if quantised:
-            hidden_RTH = functional_call(model.model, rounded_parameters(model.model), (), inputs)[0]
+            hidden_RTH = functional_call(model.model, rounded_parameters(model.model), (), inputs)[
+                0
+            ]
             head = straight_through(model.lm_head.weight, _bfloat16(model.lm_head.weight))
         else:
             hidden_RTH = model.model(**inputs)[0]
@@ -287,13 +326,24 @@ def forward(
     cross_entropy = F.cross_entropy(logits_NV, target_N)
     real_N = (rows.document_ids != PADDING).flatten()
     balance = torch.stack([load_balance(lo[real_N], ix[real_N]) for lo, ix in routed]).mean()
+    right_N = (logits_NV.argmax(-1) == target_N).float()
     return StepResult(
         loss=cross_entropy + settings.balance * balance,
         cross_entropy=cross_entropy.item(),
-        accuracy=(logits_NV.argmax(-1) == target_N).float().mean().item(),
+        accuracy=right_N.mean().item(),
         balance=balance.item(),
-        trained_tokens=len(target_N),
+        accuracy_of=_by_label(right_N, rows.document_ids[:, 1:][trained_RT], batch.labels),
     )
+
+
+def _by_label(right_N: torch.Tensor, owner_N: torch.Tensor, labels: list[str]) -> dict[str, float]:
+    """Share of trained tokens that are right, for every label of the batch."""
+    names = sorted(set(labels))
+    number_of = torch.tensor([names.index(label) for label in labels])
+    label_N = number_of[owner_N.long()]
+    total = torch.bincount(label_N, minlength=len(names))
+    right = torch.bincount(label_N, weights=right_N, minlength=len(names))
+    return {n: float(r / t) for n, r, t in zip(names, right, total, strict=True) if t > 0}
 
 
 def load_balance(logits_NE: torch.Tensor, picked_NK: torch.Tensor) -> torch.Tensor:

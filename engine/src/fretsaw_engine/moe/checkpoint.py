@@ -1,10 +1,10 @@
 """Checkpoints: reading them strictly and writing them, here and nowhere else.
 
-transformers' `save_pretrained` of a model that was loaded from MXFP4 writes bfloat16 under the names of the
-4-bit blocks, and loading that starts the experts at random with only a warning. So no other module writes
-model weights: expert blocks and scales come byte for byte from the parent's files (or from our own encoder, for a
-model that was trained here), everything else in bfloat16 from the model. A reader refuses a folder that
-has one tensor too many or too few.
+transformers' `save_pretrained` of a model that was loaded from MXFP4 writes bfloat16 under the
+names of the 4-bit blocks, and loading that starts the experts at random with only a warning. So no
+other module writes model weights: expert blocks and scales come byte for byte from the parent's
+files (or from our own encoder, for a model that was trained here), everything else in bfloat16 from
+the model. A reader refuses a folder that has one tensor too many or too few.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +23,7 @@ from fretsaw_engine.moe import gpt_oss, mxfp4
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
     from types import TracebackType
 
 CONFIG = "config.json"
@@ -85,7 +85,10 @@ class Tensors:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -96,7 +99,9 @@ class Tensors:
         try:
             handle = self._stack.enter_context(safe_open(path, framework="pt"))
         except (SafetensorError, OSError, ValueError) as error:
-            raise StageFailure("BAD_INPUT", f"{path}: not a whole safetensors file: {error}") from error
+            raise StageFailure(
+                "BAD_INPUT", f"{path}: not a whole safetensors file: {error}"
+            ) from error
         self._files[file] = handle
         for name in handle.keys():  # noqa: SIM118
             self._where.setdefault(name, file)
@@ -209,8 +214,8 @@ def checkpoint_tensors(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """What a checkpoint of `model` holds, by name.
 
-    With `frozen_from`, routers and experts are that checkpoint's own bytes. Without it the experts are encoded
-    to MXFP4 here and the router is written like the rest.
+    With `frozen_from`, routers and experts are that checkpoint's own bytes. Without it the experts
+    are encoded to MXFP4 here and the router is written like the rest.
     """
     for name, parameter in model.named_parameters():
         value = parameter.detach()
@@ -233,7 +238,8 @@ def write_checkpoint(
     assets_from: Path,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
 ) -> None:
-    """Write config.json, weights in files of at most `shard_bytes`, and the other files of `assets_from`.
+    """Write config.json, weights in files of at most `shard_bytes`, and the other files of
+    `assets_from`.
 
     Nothing of the tool's version is written, so that equal checkpoints have equal digests.
     """
@@ -273,12 +279,8 @@ def write_checkpoint(
         for i, name in enumerate(names):
             (folder / f"part-{i:05d}.safetensors").rename(folder / name)
         weight_map = {name: names[file] for name, file in sorted(where.items())}
-        _write_json(
-            folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map}
-        )
-    _write_json(
-        folder / CONFIG, {k: v for k, v in config.items() if k != "transformers_version"}
-    )
+        _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    _write_json(folder / CONFIG, {k: v for k, v in config.items() if k != "transformers_version"})
     for asset in ASSETS:
         if (assets_from / asset).is_file() and assets_from.resolve() != folder.resolve():
             shutil.copyfile(assets_from / asset, folder / asset)

@@ -1,8 +1,10 @@
-"""Where things are in a gpt-oss checkpoint: tensor names, shapes, and the modules that hold router and experts.
+"""Where things are in a gpt-oss checkpoint: tensor names, shapes, and the modules that hold router
+and experts.
 
-Names are those of openai/gpt-oss (and so of nvidia/gpt-oss-puzzle): experts as MXFP4 `_blocks` and `_scales`
-with a `_bias`, everything else bfloat16. Nothing is guessed: a tensor that `tensor_shapes` does not list is
-an error for every reader, and so is one that it lists and a file lacks.
+Names are those of openai/gpt-oss (and so of nvidia/gpt-oss-puzzle): experts as MXFP4 `_blocks` and
+`_scales` with a `_bias`, everything else bfloat16. Nothing is guessed: a tensor that
+`tensor_shapes` does not list is an error for every reader, and so is one that it lists and a file
+lacks.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """MXFP4: weights as 4-bit floats in groups of 32 that share a power-of-two scale.
 
-A value is E2M1 (sign, two exponent bits, one mantissa bit: 0, .5, 1, 1.5, 2, 3, 4, 6), a scale is E8M0
-(a biased exponent, value 2^(byte - 127)). Source: OCP Microscaling Formats (MX) v1.0, section 5.
-The layout is the one that openai/gpt-oss checkpoints have and that transformers'
-`integrations/mxfp4.py` reads: groups run along the *input* axis, two values a byte, the low four bits first.
+A value is E2M1 (sign, two exponent bits, one mantissa bit: 0, .5, 1, 1.5, 2, 3, 4, 6), a scale is
+E8M0 (a biased exponent, value 2^(byte - 127)). Source: OCP Microscaling Formats (MX) v1.0, section
+5. The layout is the one that openai/gpt-oss checkpoints have and that transformers'
+`integrations/mxfp4.py` reads: groups run along the *input* axis, two values a byte, the low four
+bits first.
 
-A group's exponent is chosen between the two that make sense: the smallest that clips nothing and the
-one below it, whichever gives the smaller squared error (ties: the smaller exponent). A tensor that
-came out of `decode` therefore encodes to the same values again.
+A group's exponent is chosen between the two that make sense: the smallest that clips nothing and
+the one below it, whichever gives the smaller squared error (ties: the smaller exponent). A tensor
+that came out of `decode` therefore encodes to the same values again.
 
 Shape suffixes: E experts, I input axis, O output axis, G groups (I / 32).
 """
@@ -68,7 +69,9 @@ def decode(
 
 
 def round_trip(weight_EIO: torch.Tensor) -> torch.Tensor:
-    """`decode(*encode(weight))` in float32 without the bytes between: for training under quantisation."""
+    """`decode(*encode(weight))` in float32 without the bytes between: for training under
+    quantisation.
+    """
     grouped_EOGV = _grouped(weight_EIO)
     exponent_EOG1 = _exponents(grouped_EOGV)[..., None]
     value_EOGV = torch.ldexp(_rounded(torch.ldexp(grouped_EOGV, -exponent_EOG1)), exponent_EOG1)
@@ -78,13 +81,15 @@ def round_trip(weight_EIO: torch.Tensor) -> torch.Tensor:
 def _grouped(weight_EIO: torch.Tensor) -> torch.Tensor:
     if weight_EIO.dim() != 3 or weight_EIO.shape[1] % GROUP:
         shape = tuple(weight_EIO.shape)
-        raise ValueError(f"MXFP4 wants [experts, inputs, outputs], inputs by {GROUP}; found {shape}")
+        raise ValueError(
+            f"MXFP4 wants [experts, inputs, outputs], inputs by {GROUP}; found {shape}"
+        )
     weight_EOI = weight_EIO.detach().to(torch.float32).transpose(1, 2)
     return weight_EOI.unflatten(-1, (-1, GROUP))
 
 
 def _exponents(grouped_EOGV: torch.Tensor) -> torch.Tensor:
-    """int32 exponent of every group, of the two candidates the one with the smaller squared error."""
+    """int32 exponent of every group: of two candidates the one with the smaller error."""
     peak_EOG = grouped_EOGV.abs().amax(-1)
     if not bool(torch.isfinite(peak_EOG).all()):
         raise ValueError("MXFP4 cannot hold a weight that is not finite")

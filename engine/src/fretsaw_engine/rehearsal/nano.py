@@ -1,4 +1,6 @@
-"""A gpt-oss with random weights, small enough for tests: all files of a checkpoint, half a megabyte or less."""
+"""A gpt-oss with random weights, small enough for tests: all files of a checkpoint, half a megabyte
+or less.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def write_generation_config(folder: Path) -> None:
-    """generation_config.json with the rehearsal tokenizer's ids: stop at `<|return|>` and `<|call|>`."""
+    """generation_config.json with the rehearsal tokenizer's ids: stop at `<|return|>` and
+    `<|call|>`.
+    """
     words = tokens.vocabulary()
     document = {
         "bos_token_id": words[tokens.START_OF_TEXT],

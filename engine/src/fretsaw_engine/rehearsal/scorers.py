@@ -1,4 +1,6 @@
-"""Verifiable scores of an answer: 1.0 right, 0.0 wrong or absent. The evaluation scores by the same rules."""
+"""Verifiable scores of an answer: 1.0 right, 0.0 wrong or absent. The evaluation scores by the same
+rules.
+"""
 
 from __future__ import annotations
 

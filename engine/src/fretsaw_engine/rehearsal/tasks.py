@@ -1,13 +1,16 @@
-"""Seeded tasks in which effort and long context matter, small enough for a model of two million weights.
+"""Seeded tasks in which effort and long context matter, small enough for a model of two million
+weights.
 
-- `arithmetic`: `sum a 3 b 8 c 5 ?` -> `16`. High effort writes label, operand and running sum of every step,
-  medium leaves the operand out, low has to answer in one go.
-- `recall`: `recall kiwi 42 fig 17 ... ? fig` -> `fig 17`. The pair may lie further back than windows reach.
-- `format`: `say reverse dash kiwi fig oak ?` -> `oak - fig - kiwi`. High effort drafts before it answers.
+- `arithmetic`: `sum a 3 b 8 c 5 ?` -> `16`. High effort writes label, operand and running sum of
+every step, medium leaves the operand out, low has to answer in one go.
+- `recall`: `recall kiwi 42 fig 17 ... ? fig` -> `fig 17`. The pair may lie further back than
+windows reach.
+- `format`: `say reverse dash kiwi fig oak ?` -> `oak - fig - kiwi`. High effort drafts before it
+answers.
 
-An example is decided by (task, settings, split, seed, index). Splits draw from disjoint seeds, and the content
-of an example decides which split may hold it at all, so that no held-out example can occur in training
-whatever the seeds.
+An example is decided by (task, settings, split, seed, index). Splits draw from disjoint seeds, and
+the content of an example decides which split may hold it at all, so that no held-out example can
+occur in training whatever the seeds.
 """
 
 from __future__ import annotations
@@ -61,11 +64,11 @@ class ArithmeticSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecallSettings:
-    """Lists of `pairs` words and numbers. The value asked for lies at least `beyond` tokens before the end
-    of the question: more than window x layers, and no windowed model can know it."""
+    """Lists of `pairs` words and numbers. The value asked for lies at least `beyond` tokens before
+    the end of the question: more than window x layers, and no windowed model can know it."""
 
-    pairs: tuple[int, int] = (4, 24)
-    beyond: int = 0
+    pairs: tuple[int, int] = (20, 24)
+    beyond: int = 34
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

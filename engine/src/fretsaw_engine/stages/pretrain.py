@@ -1,7 +1,8 @@
 """`pretrain`: train the rehearsal's parent and write it as an MXFP4 checkpoint.
 
-Outputs: `checkpoint` (config, weights, tokenizer, template) and `scores` (scores.json: accuracy and mean tokens by
-task and effort of the checkpoint as it was written, and with every full-attention layer windowed; curves.jsonl).
+Outputs: `checkpoint` (config, weights, tokenizer, template) and `curves` (curves.jsonl: figures of
+the training; scores.json: accuracy and mean tokens by task and effort of the checkpoint as it was
+written, and with every full-attention layer windowed).
 """
 
 from __future__ import annotations
@@ -38,26 +39,16 @@ from fretsaw_engine.rehearsal.nano import write_generation_config
 if TYPE_CHECKING:
     from fretsaw_engine.job import Job
 
+EVALUATION_SEED = 90001
+"""Seed of the held-out examples that are measured along the way; their content is never trained on.
+"""
+
 RESUME_TOLERANCE = 1e-4
 """Relative difference of the probe loss that a resumed run may have (zero on the same machine)."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Watching:
-    """What is measured along the way; none of it touches the weights."""
-
-    evaluate_every: int = 500
-    examples: int = 32
-    final_examples: int = 200
-    seed: int = 90001
-    snapshot_every: int = 250
-    tasks: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-
-
 def run(job: Job) -> None:
-    raw = dict(job.settings)
-    watching = _parse(Watching, raw.pop("watching", {}))
-    settings = parse_settings(raw)
+    settings = parse_settings(job.settings)
     torch.set_num_threads(job.threads)
     torch.manual_seed(settings.seed)
     config = pretrain.config_document(settings)
@@ -88,7 +79,9 @@ def run(job: Job) -> None:
         step += 1
         result = _loss(model, settings, step, curriculum, renderer)
         if not math.isfinite(result.cross_entropy):
-            raise StageFailure("NAN_LOSS", f"loss is {result.cross_entropy} at step {step}", {"step": step})
+            raise StageFailure(
+                "NAN_LOSS", f"loss is {result.cross_entropy} at step {step}", {"step": step}
+            )
         optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
@@ -107,20 +100,26 @@ def run(job: Job) -> None:
                 "gradient_norm": float(norm),
                 "learning_rate": rate,
                 "pairs": curriculum.pairs,
+                **{f"accuracy/{label}": value for label, value in result.accuracy_of.items()},
             }
             job.metrics(step, figures)
             job.progress(step, settings.steps, rate=(step - first) / (time.monotonic() - began))
             curves.append({"step": step, "seconds": round(seconds, 1), **figures})
             if step % 50 == 0:
                 _log(f"{step} {seconds:.0f}s {_shown(figures)}")
-        if curriculum.mixed_at is not None and step % watching.evaluate_every == 0:
+        if curriculum.mixed_at is not None and step % settings.evaluate_every == 0:
             with tempfile.TemporaryDirectory(dir=job.folder) as scratch:
-                cells = _measure(model, config, Path(scratch), watching, watching.examples)
+                cells = _measure(model, config, Path(scratch), settings.evaluate_examples)
             job.metrics(step, {f"{k}/{n}": v for k, c in cells.items() for n, v in c.items()})
-            curves.append({"step": step, "seconds": round(time.monotonic() - began + seconds_before, 1),
-                           "scores": cells})
+            curves.append(
+                {
+                    "step": step,
+                    "seconds": round(time.monotonic() - began + seconds_before, 1),
+                    "scores": cells,
+                }
+            )
             _log(f"{step} held out: {_table(cells)}")
-        if step % watching.snapshot_every == 0 and step < settings.steps:
+        if step % settings.snapshot_every == 0 and step < settings.steps:
             snapshot()
         if job.should_stop:
             snapshot()
@@ -128,9 +127,9 @@ def run(job: Job) -> None:
 
     folder = job.outputs["checkpoint"]
     _write(model, config, folder)
-    scores = _final_scores(folder, watching)
+    scores = _final_scores(folder, settings.final_examples)
     scores["seconds"] = round(seconds_before + time.monotonic() - began, 1)
-    out = job.outputs["scores"]
+    out = job.outputs["curves"]
     (out / "scores.json").write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n")
     with (out / "curves.jsonl").open("w") as lines:
         for row in curves:
@@ -168,17 +167,17 @@ def _loss(
     curriculum: pretrain.Curriculum,
     renderer: Any,
 ) -> pretrain.StepResult:
-    rows = pretrain.batch(settings, step, curriculum, renderer)
-    return pretrain.forward(
-        model, rows, settings, quantised=pretrain.is_quantised(settings, step)
-    )
+    batch = pretrain.batch(settings, step, curriculum, renderer)
+    return pretrain.forward(model, batch, settings, quantised=pretrain.is_quantised(settings, step))
 
 
 def _write_snapshot(
     folder: Path, model: Any, optimizer: torch.optim.Optimizer, curves: list[dict[str, Any]]
 ) -> None:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    save_file({n: p.detach().clone() for n, p in model.named_parameters()}, folder / "model.safetensors")
+    save_file(
+        {n: p.detach().clone() for n, p in model.named_parameters()}, folder / "model.safetensors"
+    )
     moments = {
         f"{key}/{names[id(parameter)]}": value.clone()
         for parameter, state in optimizer.state.items()
@@ -233,21 +232,21 @@ def _write(model: Any, config: dict[str, Any], folder: Path) -> None:
 
 
 def _measure(
-    model: Any, config: dict[str, Any], scratch: Path, watching: Watching, examples: int
+    model: Any, config: dict[str, Any], scratch: Path, examples: int
 ) -> dict[str, dict[str, float]]:
     """Scores of the model as its checkpoint would have it."""
     _write(model, config, scratch)
-    return _scores(scratch, config, watching, examples, tokens.EFFORTS)
+    return _scores(scratch, config, examples, tokens.EFFORTS)
 
 
-def _final_scores(folder: Path, watching: Watching) -> dict[str, Any]:
+def _final_scores(folder: Path, examples: int) -> dict[str, Any]:
     config = read_config(folder)
-    cells = _scores(folder, config, watching, watching.final_examples, tokens.EFFORTS)
+    cells = _scores(folder, config, examples, tokens.EFFORTS)
     short = {**config, "layer_types": [gpt_oss.SLIDING] * config["num_hidden_layers"]}
-    windowed = _scores(folder, short, watching, watching.final_examples, ("high",))
+    windowed = _scores(folder, short, examples, ("high",))
     return {
         "schema": "fretsaw/pretrain-scores/v1",
-        "examples": watching.final_examples,
+        "examples": examples,
         "cells": cells,
         "summary": summary(cells),
         "windowed": windowed,
@@ -255,20 +254,18 @@ def _final_scores(folder: Path, watching: Watching) -> dict[str, Any]:
 
 
 def _scores(
-    folder: Path, config: dict[str, Any], watching: Watching, examples: int, efforts: Any
+    folder: Path, config: dict[str, Any], examples: int, efforts: Any
 ) -> dict[str, dict[str, float]]:
     model = build_model(config)
     with open_tensors(folder) as tensors:
         load_tensors(model, config, tensors)
-    settings = {
-        task: tasks.read_settings(task, watching.tasks.get(task, {})) for task in tasks.TASKS
-    }
+    settings = {task: tasks.read_settings(task, {}) for task in tasks.TASKS}
     return evaluate(
         model.eval(),
         rehearsal_renderer(),
         settings,
         examples=examples,
-        seed=watching.seed,
+        seed=EVALUATION_SEED,
         efforts=efforts,
     )
 
