@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from fretsaw_engine.job import StageFailure
 from fretsaw_engine.moe import gpt_oss
 from fretsaw_engine.moe.checkpoint import (
@@ -18,7 +20,6 @@ from fretsaw_engine.moe.checkpoint import (
     write_checkpoint,
 )
 from fretsaw_engine.rehearsal.nano import write_nano_checkpoint
-from safetensors.torch import load_file, save_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from fretsaw_engine.harmony import tokens
 from fretsaw_engine.harmony.render import (
     Completion,

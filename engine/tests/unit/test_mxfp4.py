@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 import torch
-from fretsaw_engine.moe import mxfp4
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+from fretsaw_engine.moe import mxfp4
 
 
 def _weights(seed: int, *shape: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ import itertools
 from statistics import mean
 
 import pytest
+
 from fretsaw_engine.harmony.render import rehearsal_renderer
 from fretsaw_engine.harmony.tokens import EFFORTS, vocabulary
 from fretsaw_engine.rehearsal import tasks
