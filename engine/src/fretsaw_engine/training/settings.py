@@ -70,6 +70,14 @@ def _value(hint: Any, raw: Any) -> Any:
         if not isinstance(raw, dict):
             raise TypeError(f"expected a map, found {raw!r}")
         return {_value(arguments[0], key): _value(arguments[1], value) for key, value in raw.items()}
+    if origin is list:
+        if not isinstance(raw, list):
+            raise TypeError(f"expected a list, found {raw!r}")
+        return [_value(arguments[0], item) for item in raw]
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(raw, dict):
+            raise TypeError(f"expected a map, found {raw!r}")
+        return read_settings(hint, raw)  # type: ignore[arg-type]
     if type(None) in arguments:
         if raw is None:
             return None

@@ -1,0 +1,72 @@
+"""Stage `generate`: a model writes answers; those that ended become packed training data."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from fretsaw_engine.data.packed import file_digest, pack, read_dataset, write_dataset
+from fretsaw_engine.harmony.render import tokenizer_renderer
+from fretsaw_engine.job import StageFailure
+from fretsaw_engine.methods.generate.answers import (
+    GenerateSettings,
+    questions,
+    sort_answers,
+    write_answers,
+)
+from fretsaw_engine.moe.checkpoint import load_model, load_tokenizer, read_generation_config
+from fretsaw_engine.training import distributed
+from fretsaw_engine.training.determinism import make_deterministic
+from fretsaw_engine.training.settings import read_settings
+
+if TYPE_CHECKING:
+    from fretsaw_engine.job import Job
+    from fretsaw_engine.methods.generate.answers import Sorted
+
+
+def run(job: Job) -> None:
+    settings = read_settings(GenerateSettings, job.settings)
+    if distributed.world_size() > 1:
+        raise StageFailure("BAD_INPUT", "generate runs on one process; ask for one GPU a job")
+    make_deterministic(settings.seed, job.threads)
+    folder = job.input("model").path
+    tokenizer = load_tokenizer(folder)
+    data = read_dataset(job.input("prompts").path)
+    asked = questions(data.examples, tokenizer_renderer(tokenizer), settings)
+    stop = read_generation_config(folder)["eos_token_id"]
+    stop = stop if isinstance(stop, list) else [stop]
+    model = load_model(folder).to(distributed.device())
+    answers = write_answers(job, model, asked, settings, stop, tokenizer.pad_token_id)
+    found = sort_answers(data.examples, asked, answers, settings.effort, tokenizer)
+    length = data.description.get("sequence_length") or 0
+    longest = max((len(document.ids) for document in found.documents), default=1)
+    write_dataset(
+        job.outputs["data"],
+        examples=found.examples,
+        packed=pack(found.documents, max(length, longest), tokenizer.pad_token_id),
+        description={
+            "split": data.description.get("split"),
+            "tokenizer_digest": file_digest(folder / "tokenizer.json"),
+            "effort": settings.effort,
+            "capped": len(found.capped),
+        },
+    )
+    _write_capped(job, found, len(asked))
+
+
+def _write_capped(job: Job, found: Sorted, asked: int) -> None:
+    """The listing of answers kept out, and how many of how many by task and reason."""
+    folder = job.outputs["capped"]
+    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in found.capped)
+    (folder / "capped.jsonl").write_text(lines, encoding="utf-8")
+    counts = Counter(f"{row['task']}/{row['reason']}" for row in found.capped)
+    summary = {
+        "schema": "fretsaw/capped/v1",
+        "asked": asked,
+        "kept": len(found.examples),
+        "capped": len(found.capped),
+        "by_task": dict(sorted(counts.items())),
+    }
+    text = json.dumps(summary, indent=1, sort_keys=True) + "\n"
+    (folder / "capped.json").write_text(text, encoding="utf-8")
