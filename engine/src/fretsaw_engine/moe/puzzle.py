@@ -366,7 +366,7 @@ def build_model(config: Mapping[str, Any], *, experts_implementation: str = "gro
 
 
 def load_kv_scales(model: Any, get: Callable[[str], torch.Tensor], names: Container[str]) -> None:
-    """Fill every layer's `k_scale` and `v_scale`. Absent is an error here; others take 1.0 in silence."""
+    """Fill every quantised layer's scales. Absent is an error here; others take 1.0 in silence."""
     for layer, module in enumerate(model.model.layers):
         for scale in ("k_scale", "v_scale"):
             name = f"{attention_prefix(layer)}{scale}"

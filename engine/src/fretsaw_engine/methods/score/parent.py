@@ -1,0 +1,142 @@
+"""A parent taken apart into the pieces that replace-one-block scoring runs by themselves.
+
+A layer is h -> a = h + attention(norm(h)) -> h' = a + experts(norm(a)). Another window changes the
+first half, another set of experts the second. So a choice is scored on the parent's own input of
+the half that it changes, without running the model again.
+
+Shape suffixes: B rows, T tokens of a row, N = B * T tokens flat, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fretsaw_engine.data.packed import PADDING, TENSORS, Packed, attention_mask
+from fretsaw_engine.job import StageFailure
+from fretsaw_engine.moe.puzzle import layer_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROWS_PER_BATCH = 16
+"""Rows that run at once. Part of no result beyond float rounding."""
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """Some rows of packed data going through one model, layer by layer."""
+
+    model: Any
+    input_ids_BT: torch.Tensor
+    document_ids_BT: torch.Tensor
+    rope: tuple[torch.Tensor, torch.Tensor]
+    windows: list[int | None]
+    _masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def counted_N(self) -> torch.Tensor:
+        """Which tokens are data, not padding."""
+        return (self.document_ids_BT != PADDING).flatten()
+
+    def embed(self) -> torch.Tensor:
+        return self.model.model.embed_tokens(self.input_ids_BT)
+
+    def attend(
+        self, layer: int, hidden_BTD: torch.Tensor, window: int | None | str = "own"
+    ) -> torch.Tensor:
+        """First half of a layer, with its own window or with another one."""
+        block = self.model.model.layers[layer]
+        seen = self.windows[layer] if isinstance(window, str) else window
+        output_BTD, _ = block.self_attn(
+            hidden_states=block.input_layernorm(hidden_BTD),
+            position_embeddings=tuple(_copies(x, hidden_BTD.shape[0]) for x in self.rope),
+            attention_mask=_copies(self._mask(seen), hidden_BTD.shape[0]),
+        )
+        return hidden_BTD + output_BTD
+
+    def expert_input(self, layer: int, attended_BTD: torch.Tensor) -> torch.Tensor:
+        """What router and experts of a layer see, [N, D]."""
+        block = self.model.model.layers[layer]
+        return block.post_attention_layernorm(attended_BTD).flatten(0, 1)
+
+    def mix(self, layer: int, attended_BTD: torch.Tensor) -> torch.Tensor:
+        """Second half of a layer, as the model does it."""
+        block = self.model.model.layers[layer]
+        output_BTD, _ = block.mlp(block.post_attention_layernorm(attended_BTD))
+        return attended_BTD + output_BTD
+
+    def suffix(self, first: int, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        """Layers `first` to the last and the final norm. B may be several copies of the rows."""
+        for layer in range(first, len(self.windows)):
+            hidden_BTD = self.mix(layer, self.attend(layer, hidden_BTD))
+        return self.model.model.norm(hidden_BTD)
+
+    def logits(self, normed_BTD: torch.Tensor) -> torch.Tensor:
+        return self.model.lm_head(normed_BTD)
+
+    def _mask(self, window: int | None) -> torch.Tensor:
+        if window not in self._masks:
+            dtype = self.rope[0].dtype
+            self._masks[window] = attention_mask(self.document_ids_BT, window, dtype)
+        return self._masks[window]
+
+
+def _copies(rows: torch.Tensor, wanted: int) -> torch.Tensor:
+    """`rows` as often one after the other as makes `wanted` rows."""
+    copies = wanted // rows.shape[0]
+    return rows if copies == 1 else rows.repeat(copies, *([1] * (rows.dim() - 1)))
+
+
+def batches(model: Any, packed: Packed, rows: int = ROWS_PER_BATCH) -> Iterator[Batch]:
+    """The data in batches; masks and rotary embeddings are made once a batch."""
+    windows = layer_windows(model.config)
+    for start in range(0, len(packed), rows):
+        part = packed.rows(start, start + rows)
+        positions = part.position_ids.long()
+        weight = model.model.embed_tokens.weight
+        empty = torch.empty(0, dtype=weight.dtype, device=weight.device)
+        yield Batch(
+            model=model,
+            input_ids_BT=part.input_ids.long(),
+            document_ids_BT=part.document_ids,
+            rope=model.model.rotary_emb(empty, positions),
+            windows=windows,
+        )
+
+
+def choose_rows(packed: Packed, tokens: int | None, seed: int) -> Packed:
+    """Rows in a seeded order until they hold `tokens` tokens; all, in order, if that is None."""
+    if tokens is None:
+        return packed
+    order = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))
+    held = (packed.document_ids != PADDING).sum(1)[order].cumsum(0)
+    enough = int((held < tokens).sum()) + 1
+    chosen = order[:enough].sort().values
+    return Packed(**{name: getattr(packed, name)[chosen] for name in TENSORS})
+
+
+def calibration_rows(
+    dataset_rows: Packed | None, vocabulary: int, tokens: int | None, seed: int
+) -> Packed:
+    """The rows that a stage reads; BAD_INPUT if there are none or the vocabulary is another."""
+    if dataset_rows is None or not len(dataset_rows):
+        raise StageFailure("BAD_INPUT", "the calibration data holds no packed rows")
+    largest = int(dataset_rows.input_ids.max())
+    if largest >= vocabulary:
+        raise StageFailure(
+            "BAD_INPUT",
+            f"token {largest} in the calibration data, the model's vocabulary has {vocabulary}: "
+            "was it prepared with another tokenizer?",
+        )
+    return choose_rows(dataset_rows, tokens, seed)
+
+
+def check_finite(values: torch.Tensor, what: Callable[[int], str]) -> None:
+    """BAD_INPUT naming the first token (flat index) whose values are not finite."""
+    bad_N = ~values.isfinite().flatten(1).all(1)
+    if bad_N.any():
+        first = int(bad_N.nonzero()[0])
+        raise StageFailure("BAD_INPUT", f"not finite: {what(first)}")
