@@ -67,23 +67,23 @@ class PretrainSettings:
     """What `pretrain` is asked for."""
 
     seed: int = 1
-    steps: int = 8000
+    steps: int = 3200
     batch_size: int = 32
     sequence_length: int = 96
     learning_rate: float = 3e-3
     last_learning_rate: float = 1e-5
     warmup_steps: int = 100
-    decay_from: float = 0.6
-    quantise_from: float = 0.75
+    decay_from: float = 0.5
+    quantise_from: float = 0.7
     weight_decay: float = 0.05
     clip: float = 1.0
-    balance: float = 0.01
+    balance: float = 0.004
     drill_pairs: tuple[int, int] = (8, 24)
     drill_success: float = 0.95
     drill_most_steps: int = 1500
     drill_queries: int = 12
     mixture: dict[str, float] = field(
-        default_factory=lambda: {"arithmetic": 0.4, "recall": 0.25, "format": 0.25, DRILL: 0.1}
+        default_factory=lambda: {"arithmetic": 0.45, "recall": 0.2, "format": 0.25, DRILL: 0.1}
     )
     tasks: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {"recall": {"pairs": [4, 24], "beyond": 0}}

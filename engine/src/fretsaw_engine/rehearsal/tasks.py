@@ -59,7 +59,7 @@ class Example:
 class ArithmeticSettings:
     """Sums of `operands` single digits (bounds, both in)."""
 
-    operands: tuple[int, int] = (5, 8)
+    operands: tuple[int, int] = (6, 9)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
