@@ -1,0 +1,179 @@
+import type { LayerShape, ModelShape } from './config.ts';
+import type { EngineModel } from './engine-model.ts';
+import {
+  attentionParameters,
+  cachedTokens,
+  expertSizeBytes,
+  expertWeights,
+  kvBytes,
+  kvBytesPerToken,
+  modelSize,
+  routerParameters,
+} from './geometry.ts';
+import type { Hardware } from './hardware.ts';
+
+/** One way of serving: a server of some GPUs in tensor parallel, and requests of one shape. */
+export interface Serving {
+  hardware: Hardware;
+  engine: EngineModel;
+  gpus: number;
+  inputTokens: number;
+  outputTokens: number;
+  /** Bytes of one key or value element: 2 for bf16, 1 for FP8. */
+  kvElementBytes: 1 | 2;
+}
+
+/** Seconds that one layer takes: of a decoding step of the whole batch, and of one request's prompt. */
+export interface LayerTime {
+  decodeSeconds: number;
+  prefillSeconds: number;
+}
+
+export interface Throughput {
+  batch: number;
+  /** Generated tokens a second, all requests and GPUs together. */
+  tokensPerSecond: number;
+  /** Seconds between two tokens of one request. */
+  secondsPerToken: number;
+}
+
+/** The part of a batch's time that a layer is answerable for; times of layers add up. */
+export function layerTime(
+  shape: ModelShape,
+  layer: LayerShape,
+  given: { serving: Serving; batch: number },
+): LayerTime {
+  const { serving, batch } = given;
+  const decodeSeconds =
+    denseSeconds(attentionParameters(shape) + routerParameters(shape, layer.experts), shape, given) +
+    expertSeconds(shape, layer.experts, given) +
+    (batch * kvBytesPerToken(shape, serving.kvElementBytes) * meanCachedTokens(layer, serving)) /
+      (serving.gpus *
+        serving.hardware.memoryBandwidth *
+        serving.engine.kvEfficiency[serving.kvElementBytes]) +
+    reduceSeconds(shape, given);
+  return { decodeSeconds, prefillSeconds: prefillSeconds(shape, layer, serving) };
+}
+
+/** Time of a batch that no choice of layers changes: output matrix and the step itself, in a decoding step. */
+export function fixedDecodeSeconds(shape: ModelShape, given: { serving: Serving; batch: number }): number {
+  return (
+    given.serving.engine.stepSeconds + denseSeconds(shape.vocabularySize * shape.hiddenSize, shape, given)
+  );
+}
+
+/** Seconds of `batch` requests served together from first prompt to last token. */
+export function batchSeconds(shape: ModelShape, given: { serving: Serving; batch: number }): number {
+  const { serving, batch } = given;
+  const times = shape.layers.map((layer) => layerTime(shape, layer, given));
+  const decode = times.reduce((sum, time) => sum + time.decodeSeconds, fixedDecodeSeconds(shape, given));
+  const prefill = times.reduce((sum, time) => sum + time.prefillSeconds, 0);
+  return serving.outputTokens * decode + batch * prefill;
+}
+
+export function throughputAt(shape: ModelShape, given: { serving: Serving; batch: number }): Throughput {
+  const { serving, batch } = given;
+  const seconds = batchSeconds(shape, given);
+  return {
+    batch,
+    tokensPerSecond: (batch * serving.outputTokens) / seconds,
+    secondsPerToken: seconds / serving.outputTokens,
+  };
+}
+
+/** The best batch that fits, or undefined when not even one request does. */
+export function bestThroughput(shape: ModelShape, serving: Serving): Throughput | undefined {
+  const most = Math.min(maximumBatch(shape, serving), largestBatch);
+  let best: Throughput | undefined;
+  for (const batch of batchesUpTo(most)) {
+    const found = throughputAt(shape, { serving, batch });
+    if (best === undefined || found.tokensPerSecond > best.tokensPerSecond) best = found;
+  }
+  return best;
+}
+
+/** Requests whose whole context fits beside the weights. */
+export function maximumBatch(shape: ModelShape, serving: Serving): number {
+  const context = serving.inputTokens + serving.outputTokens;
+  const room = cacheCapacityBytes(serving) - modelSize(shape).bytes;
+  return Math.max(0, Math.floor(room / kvBytes(shape, context, serving.kvElementBytes)));
+}
+
+/** Bytes for weights and cache, all GPUs together. */
+export function cacheCapacityBytes({ hardware, engine, gpus }: Serving): number {
+  return gpus * (hardware.memoryBytes * engine.memoryShare - engine.reservedBytes);
+}
+
+const largestBatch = 4096;
+
+/** Every batch to 64, then steps of an eighth: throughput is smooth there. */
+function batchesUpTo(most: number): number[] {
+  const batches: number[] = [];
+  for (let batch = 1; batch < most; batch += Math.max(1, Math.floor(batch / 8 / 8) * 8)) batches.push(batch);
+  if (most >= 1) batches.push(most);
+  return batches;
+}
+
+/** Reading weights once, or multiplying them with every token of the batch: whichever takes longer. */
+function denseSeconds(
+  parameters: number,
+  shape: ModelShape,
+  { serving, batch }: { serving: Serving; batch: number },
+): number {
+  const { hardware, engine, gpus } = serving;
+  const read = (parameters * shape.weightBytes) / (hardware.memoryBandwidth * engine.weightEfficiency);
+  const multiply = (2 * parameters * batch) / (hardware.flops * engine.flopEfficiency);
+  return Math.max(read, multiply) / gpus;
+}
+
+/**
+ * Experts that B tokens touch, each choosing k of E at random: D = E (1 - (1 - k/E)^B). Rows are
+ * padded to tiles of clip(2^ceil(log2 2m), 16, 128) for m = kB/D tokens an expert.
+ */
+function expertSeconds(
+  shape: ModelShape,
+  experts: number,
+  { serving, batch }: { serving: Serving; batch: number },
+): number {
+  const { hardware, engine, gpus } = serving;
+  const touched = experts * (1 - (1 - shape.expertsPerToken / experts) ** batch);
+  const tokensEach = (shape.expertsPerToken * batch) / touched;
+  const tile = Math.min(128, Math.max(16, 2 ** Math.ceil(Math.log2(2 * tokensEach))));
+  const rows = touched * (tokensEach + tile / 2);
+  const read = (touched * expertSizeBytes(shape)) / (hardware.memoryBandwidth * engine.weightEfficiency);
+  const multiply = (2 * expertWeights(shape) * rows) / (hardware.flops * engine.flopEfficiency);
+  return Math.max(read, multiply) / gpus;
+}
+
+/** Two all-reduces a layer, of the batch's hidden states in bf16. */
+function reduceSeconds(shape: ModelShape, { serving, batch }: { serving: Serving; batch: number }): number {
+  const { hardware, engine, gpus } = serving;
+  if (gpus === 1) return 0;
+  const bytes = ((2 * (gpus - 1)) / gpus) * batch * shape.hiddenSize * 2;
+  return 2 * (engine.reduceSeconds + bytes / (hardware.linkBandwidth * engine.linkEfficiency));
+}
+
+/** Mean over the decoding steps of the tokens a layer's cache holds. */
+function meanCachedTokens(layer: LayerShape, { inputTokens, outputTokens }: Serving): number {
+  const end = inputTokens + outputTokens;
+  return sumOfCachedTokens(layer, inputTokens, end) / outputTokens;
+}
+
+/** Sum of min(context, window) for contexts from `from` to `to`. */
+function sumOfCachedTokens(layer: LayerShape, from: number, to: number): number {
+  const cap = Math.min(to, Math.max(from, cachedTokens(layer, to)));
+  const growing = ((cap - from) * (cap + from)) / 2;
+  return growing + (to - cap) * cachedTokens(layer, to);
+}
+
+/** A prompt's matrix products and attention, at the engine's share of peak. */
+function prefillSeconds(shape: ModelShape, layer: LayerShape, serving: Serving): number {
+  const { hardware, engine, gpus, inputTokens } = serving;
+  const weights =
+    attentionParameters(shape) +
+    routerParameters(shape, layer.experts) +
+    shape.expertsPerToken * expertWeights(shape);
+  const attended = sumOfCachedTokens(layer, 0, inputTokens) * shape.attentionHeads * shape.headDim;
+  const flops = 2 * weights * inputTokens + 4 * attended;
+  return flops / (gpus * hardware.flops * engine.flopEfficiency);
+}
