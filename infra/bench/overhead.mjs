@@ -94,7 +94,9 @@ function peer(name) {
   const bin = join(peerVenv, 'bin', name);
   if (!existsSync(bin)) {
     if (!existsSync(peerVenv)) spawnSync('python3', ['-m', 'venv', peerVenv]);
-    spawnSync(join(peerVenv, 'bin', 'pip'), ['install', '-q', name === 'dvc' ? 'dvc' : 'snakemake'], { stdio: 'inherit' });
+    spawnSync(join(peerVenv, 'bin', 'pip'), ['install', '-q', name === 'dvc' ? 'dvc' : 'snakemake'], {
+      stdio: 'inherit',
+    });
   }
   if (!existsSync(bin)) {
     console.log(`${name}: cannot be installed here, left out`);
@@ -178,9 +180,16 @@ function spawned([command, ...args], cwd, env) {
 
 function printTable() {
   const head = ['tool', 'stages', 'scenario', 'wall s', 'CPU s', 'stages run'];
-  const widths = head.map((text, i) => Math.max(text.length, ...rows.map((row) => String(row[i] ?? '').length)));
+  const widths = head.map((text, i) =>
+    Math.max(text.length, ...rows.map((row) => String(row[i] ?? '').length)),
+  );
   for (const row of [head, ...rows]) {
-    console.log(row.map((cell, i) => String(cell ?? '').padEnd(widths[i])).join('  ').trimEnd());
+    console.log(
+      row
+        .map((cell, i) => String(cell ?? '').padEnd(widths[i]))
+        .join('  ')
+        .trimEnd(),
+    );
   }
 }
 

@@ -2,7 +2,7 @@
 // the sha256 of each file published for it, so that any platform can check what it downloads.
 // torch has no hash: its builds differ by index (see README). Run it when requirements.in changes.
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -10,7 +10,18 @@ const python = `${root}.venv/bin/python`;
 const run = (args) => execFileSync(python, args, { encoding: 'utf8', maxBuffer: 1 << 28, cwd: root });
 
 const report = JSON.parse(
-  run(['-m', 'pip', 'install', '--quiet', '--dry-run', '--ignore-installed', '--report', '-', '-r', 'engine/requirements.in']),
+  run([
+    '-m',
+    'pip',
+    'install',
+    '--quiet',
+    '--dry-run',
+    '--ignore-installed',
+    '--report',
+    '-',
+    '-r',
+    'engine/requirements.in',
+  ]),
 );
 const index =
   process.env.PIP_INDEX_URL ??
@@ -23,7 +34,10 @@ for (const { metadata } of report.install) {
     lines.push([name, `torch==${metadata.version.split('+')[0]}`]);
     continue;
   }
-  lines.push([name, [`${name}==${metadata.version}`, ...(await hashes(name, metadata.version))].join(' \\\n    ')]);
+  lines.push([
+    name,
+    [`${name}==${metadata.version}`, ...(await hashes(name, metadata.version))].join(' \\\n    '),
+  ]);
 }
 lines.sort(([a], [b]) => (a < b ? -1 : 1));
 const head = '# Made by infra/setup/lock.mjs from requirements.in; do not edit.\n';

@@ -85,7 +85,9 @@ function installVenv() {
   run(venvPython, [...pip, '--no-deps', '--require-hashes', '-r', rest]);
   const index = process.env.FRETSAW_TORCH_INDEX;
   run(venvPython, [...pip, torch, ...(index ? ['--index-url', index] : [])]);
-  const site = spawnSync(venvPython, ['-c', 'import site; print(site.getsitepackages()[0])'], { encoding: 'utf8' });
+  const site = spawnSync(venvPython, ['-c', 'import site; print(site.getsitepackages()[0])'], {
+    encoding: 'utf8',
+  });
   writeFileSync(join(site.stdout.trim(), 'fretsaw-engine.pth'), `${join(root, 'engine', 'src')}\n`);
 }
 
@@ -124,8 +126,20 @@ function installSystemPackages() {
 
 function sourceInputs() {
   const folders = [
-    'core', 'compiler', 'kinds', 'costs', 'selection', 'store', 'lineage', 'evaluation', 'report',
-    'workflows', 'activities', 'workers', 'cli', 'engine/contract',
+    'core',
+    'compiler',
+    'kinds',
+    'costs',
+    'selection',
+    'store',
+    'lineage',
+    'evaluation',
+    'report',
+    'workflows',
+    'activities',
+    'workers',
+    'cli',
+    'engine/contract',
   ];
   const files = folders.flatMap((folder) => walk(folder)).sort();
   return [...files, 'infra/setup/build.mjs', 'package-lock.json'].flatMap((file) => [file, read(file)]);
@@ -151,7 +165,11 @@ function run(command, args, env = {}) {
 
 function tryRun(command, args, env = {}) {
   // What set-up says goes to stderr: a command behind it keeps its own stdout clean.
-  const ended = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], env: { ...process.env, ...env } });
+  const ended = spawnSync(command, args, {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+    env: { ...process.env, ...env },
+  });
   return ended.status === 0;
 }
 

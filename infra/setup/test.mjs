@@ -13,8 +13,19 @@ const reports = join(root, 'dist', 'test-reports');
 const python = join(root, '.venv', 'bin', 'python');
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 const folders = [
-  'core', 'compiler', 'kinds', 'costs', 'selection', 'store', 'lineage', 'evaluation', 'report',
-  'workflows', 'activities', 'workers', 'cli',
+  'core',
+  'compiler',
+  'kinds',
+  'costs',
+  'selection',
+  'store',
+  'lineage',
+  'evaluation',
+  'report',
+  'workflows',
+  'activities',
+  'workers',
+  'cli',
 ];
 const checks = [
   ['types', bin('tsc'), ['--noEmit']],
@@ -43,7 +54,9 @@ async function runChecks() {
   for (const [name, command, args] of checks) {
     const started = Date.now();
     const code = await run(command, args);
-    console.log(`${code === 0 ? 'ok    ' : 'FAILED'} ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
+    console.log(
+      `${code === 0 ? 'ok    ' : 'FAILED'} ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`,
+    );
     if (code !== 0) failed.push(name);
   }
   return failed;
@@ -51,7 +64,12 @@ async function runChecks() {
 
 async function runVitest() {
   const file = join(reports, 'vitest.json');
-  const code = await run(bin('vitest'), ['run', '--reporter=default', '--reporter=json', `--outputFile=${file}`]);
+  const code = await run(bin('vitest'), [
+    'run',
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile=${file}`,
+  ]);
   const report = JSON.parse(readFileSync(file, 'utf8'));
   const suitesBroken = report.testResults.filter(
     (suite) => suite.status === 'failed' && suite.assertionResults.every((test) => test.status !== 'failed'),
@@ -90,7 +108,11 @@ function add(more) {
 
 function run(command, args, env = {}) {
   return new Promise((done) => {
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, ...env } });
+    const child = spawn(command, args, {
+      cwd: root,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, ...env },
+    });
     child.on('error', (error) => {
       console.log(error.message);
       done(127);
