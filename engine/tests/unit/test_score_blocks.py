@@ -1,0 +1,349 @@
+"""Replace-one-block scores against whole forward passes of a model with that one block replaced."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from fretsaw_engine.data.packed import PADDING, pack, write_dataset
+from fretsaw_engine.harmony.render import Document
+from fretsaw_engine.job import StageFailure, read_job, run_job
+from fretsaw_engine.methods.score import blocks, parent
+from fretsaw_engine.methods.score.long_context import (
+    answer_positions,
+    paired_loss,
+    rows_with,
+    score_windows,
+)
+from fretsaw_engine.moe import puzzle
+from fretsaw_engine.moe.checkpoint import load_model, read_config
+from fretsaw_engine.rehearsal.nano import write_nano_checkpoint
+from fretsaw_engine.stages import score_blocks
+
+torch.set_num_threads(1)
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("nano")
+    write_nano_checkpoint(folder, seed=5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    return load_model(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def packed(model):
+    return pack(documents(20, model.config.vocab_size), 64)
+
+
+def documents(count, vocabulary, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(count):
+        length = int(torch.randint(8, 40, (1,), generator=generator))
+        ids = torch.randint(1, vocabulary, (length,), generator=generator).tolist()
+        found.append(Document(ids=ids, mask=[0] * (length - 3) + [1] * 3))
+    return found
+
+
+def orders(model, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randperm(8, generator=generator).tolist() for _ in model.model.layers]
+
+
+def replaced_model(checkpoint, model, layer, *, kept=None, window="own"):
+    """A whole gpt_oss_puzzle model that differs from `model` in one layer."""
+    config = read_config(checkpoint)
+    own = puzzle.layer_windows(model.config)
+    block_configs = [{"num_local_experts": 8, "sliding_window": w} for w in own]
+    state = dict(model.state_dict())
+    if kept is not None:
+        block_configs[layer]["num_local_experts"] = len(kept)
+        for name in state:
+            if f"layers.{layer}.mlp." in name:
+                state[name] = state[name][kept]
+    if window != "own":
+        block_configs[layer]["sliding_window"] = window
+    config |= {
+        "block_configs": block_configs,
+        "layer_types": puzzle.layer_types([b["sliding_window"] for b in block_configs]),
+    }
+    result = puzzle.build_model(config)
+    result.load_state_dict(state)
+    return result.eval()
+
+
+def states(model, packed):
+    """(output of every layer, final hidden state, logits) over the tokens that count."""
+    counted = packed.document_ids != PADDING
+    outputs = []
+    hooks = [
+        layer.register_forward_hook(lambda _m, _i, out: outputs.append(out[counted]))
+        for layer in model.model.layers
+    ]
+    document_mask = {
+        window: parent.attention_mask(packed.document_ids, window)
+        for window in puzzle.layer_windows(model.config)
+    }
+    with torch.no_grad():
+        if not isinstance(model, puzzle.GptOssPuzzleForCausalLM):
+            document_mask = {
+                ("full_attention" if w is None else "sliding_attention"): m
+                for w, m in document_mask.items()
+            }
+        final = model.model(
+            input_ids=packed.input_ids.long(),
+            position_ids=packed.position_ids.long(),
+            attention_mask=document_mask,
+            use_cache=False,
+        ).last_hidden_state[counted]
+        logits = model.lm_head(final)
+    for hook in hooks:
+        hook.remove()
+    return outputs, final, logits
+
+
+def plain_score(metric, layer, own, other):
+    def relative(a, b):
+        return float((b - a).double().square().sum() / a.double().square().sum())
+
+    if metric == "activation-mse":
+        return relative(own[0][layer], other[0][layer])
+    if metric == "hidden-mse":
+        return relative(own[1], other[1])
+    p, q = own[2].log_softmax(-1).double(), other[2].log_softmax(-1).double()
+    return float((p.exp() * (p - q)).sum(-1).mean())
+
+
+@pytest.mark.parametrize("metric", blocks.METRICS)
+def test_scores_equal_whole_forward_passes_of_the_replaced_model(checkpoint, model, packed, metric):
+    order = orders(model)
+    choices = blocks.layer_choices(model, order, [2, 5, 8], [2, 9])
+    scores = blocks.score_choices(model, packed, choices, metric)
+    own = states(model, packed)
+    assert {c for layer, c in scores if layer == 0} == {
+        ("experts", 2),
+        ("experts", 5),
+        ("window", 2),
+    }
+    assert {c for layer, c in scores if layer == 1} == {
+        ("experts", 2),
+        ("experts", 5),
+        ("window", 2),
+        ("window", 9),
+    }
+    for (layer, (kind, value)), score in scores.items():
+        kept = sorted(order[layer][:value])
+        changed = {"kept": kept} if kind == "experts" else {"window": value}
+        other = states(replaced_model(checkpoint, model, layer, **changed), packed)
+        expected = plain_score(metric, layer, own, other)
+        assert score == pytest.approx(expected, rel=1e-3, abs=1e-9), (layer, kind, value)
+        assert score > 0
+
+
+def test_scores_do_not_depend_on_the_batch(model, packed, monkeypatch):
+    choices = blocks.layer_choices(model, orders(model), [3], [2])
+    whole = blocks.score_choices(model, packed, choices, "hidden-mse")
+    monkeypatch.setattr(parent.batches, "__defaults__", (2,))
+    split = blocks.score_choices(model, packed, choices, "hidden-mse")
+    assert split == pytest.approx(whole, rel=1e-5)
+
+
+def test_one_expert_a_token_works(checkpoint, packed):
+    model = load_model(checkpoint)
+    for layer in model.model.layers:
+        layer.mlp.router.top_k = 1
+    order = orders(model)
+    mlp = model.model.layers[0].mlp
+    x_ND = torch.randn(30, 32)
+    with torch.no_grad():
+        found = blocks.subset_outputs(mlp, x_ND, order[0], [1, 8])
+        torch.testing.assert_close(found[8], mlp(x_ND[None])[0][0], rtol=1e-4, atol=1e-5)
+        only = torch.full((30, 1), order[0][0])
+        alone = mlp.experts(x_ND, only, torch.ones(30, 1))
+    torch.testing.assert_close(found[1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_more_experts_never_change_an_output_that_used_only_the_kept_ones(model):
+    mlp = model.model.layers[0].mlp
+    x_ND = torch.randn(200, 32)
+    with torch.no_grad():
+        found = blocks.subset_outputs(mlp, x_ND, list(range(8)), [6, 8])
+        ids_NK = mlp.router(x_ND)[2]
+    untouched = (ids_NK < 6).all(-1)
+    assert 0 < untouched.sum() < 200
+    assert torch.equal(found[6][untouched], found[8][untouched])
+
+
+def test_long_context_losses_equal_those_of_whole_models_document_by_document(checkpoint, model):
+    docs = documents(40, model.config.vocab_size, seed=9)
+    docs = [with_parents_answer(model, doc, lie=i % 4 == 0) for i, doc in enumerate(docs)]
+    packed = pack(docs, 64)
+    windows = [[], [2, 9], [], [2]]
+    accuracy, losses = score_windows(model, packed, windows, most_tokens=16)
+    truth = [exact(model, doc) for doc in docs]
+    assert accuracy == pytest.approx(sum(truth) / len(truth))
+    assert 0.6 < accuracy < 0.8
+    assert set(losses) == {(1, 2), (1, 9), (3, 2)}
+    for (layer, window), loss in losses.items():
+        other = replaced_model(checkpoint, model, layer, window=window)
+        expected = paired_loss(truth, [exact(other, doc) for doc in docs])
+        assert loss.accuracy_loss == pytest.approx(expected.accuracy_loss)
+        assert loss.standard_error == pytest.approx(expected.standard_error)
+        assert loss.undecided == expected.undecided
+    assert losses[1, 2].accuracy_loss != 0
+
+
+def with_parents_answer(model, doc, *, lie):
+    """The document with the parent's own greedy answer in place of its last tokens."""
+    prompt = [i for i, m in zip(doc.ids, doc.mask, strict=True) if not m]
+    ids = list(prompt)
+    for _ in range(3):
+        with torch.no_grad():
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+    if lie:
+        ids[-1] = (ids[-1] + 1) % model.config.vocab_size
+    return Document(ids=ids, mask=[0] * len(prompt) + [1] * 3)
+
+
+def exact(model, doc):
+    with torch.no_grad():
+        best = model(torch.tensor([doc.ids])).logits[0].argmax(-1).tolist()
+    return all(best[i - 1] == doc.ids[i] for i, judged in enumerate(doc.mask) if judged)
+
+
+def test_only_the_first_tokens_of_an_answer_are_judged():
+    docs = [
+        Document(ids=[1] * 6, mask=[0, 0, 1, 1, 1, 1]),
+        Document(ids=[2] * 4, mask=[0, 1, 0, 1]),
+    ]
+    packed = pack(docs, 12)
+    positions = answer_positions(packed, 2)
+    assert positions.int().tolist() == [[0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 0, 0]]
+
+
+def test_an_example_that_begins_with_its_answer_is_refused():
+    packed = pack([Document(ids=[1, 2], mask=[1, 1])], 4)
+    with pytest.raises(StageFailure, match="begins with its answer"):
+        answer_positions(packed, 2)
+
+
+def test_rows_stop_at_the_asked_number_of_examples():
+    packed = pack([Document(ids=[1] * 5, mask=[0] * 5) for _ in range(10)], 11)
+    assert [len(rows_with(packed, n)) for n in (1, 2, 3, 9, 100)] == [1, 1, 2, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("parents", "others", "loss", "error", "undecided"),
+    [
+        ([True] * 4, [True] * 4, 0.0, 0.0, True),
+        ([True] * 4, [False] * 4, 1.0, 0.0, False),
+        ([True, True, False, False], [False, True, True, False], 0.0, math.sqrt(2 / 3 / 4), True),
+        ([True] * 100, [False] * 10 + [True] * 90, 0.1, math.sqrt(0.09 / 99), False),
+        ([True] * 100, [False] + [True] * 99, 0.01, math.sqrt(0.0099 / 99), True),
+        ([False] * 100, [True] * 10 + [False] * 90, -0.1, math.sqrt(0.09 / 99), False),
+        ([True], [False], 1.0, 0.0, True),
+        ([], [], 0.0, 0.0, True),
+    ],
+)
+def test_a_loss_within_noise_is_undecided(parents, others, loss, error, undecided):
+    found = paired_loss(parents, others)
+    assert found.accuracy_loss == pytest.approx(loss)
+    assert found.standard_error == pytest.approx(error)
+    assert found.undecided == undecided
+
+
+def stage_job(folder, checkpoint, data, ranking, **settings):
+    folder.mkdir()
+    job = {
+        "schema": "fretsaw/job/v1",
+        "key": "k",
+        "kind": "score-blocks",
+        "version": "1",
+        "attempt": 1,
+        "with": {"expert_counts": [2, 4, 8], "windows": [2, 9]} | settings,
+        "inputs": {
+            "model": {"digest": "sha256:0", "path": str(checkpoint)},
+            "data": {"digest": "sha256:1", "path": str(data)},
+            "experts": {"digest": "sha256:2", "path": str(ranking)},
+            "long_context": {"digest": "sha256:1", "path": str(data)},
+        },
+        "outputs": {"scores": str(folder / "scores")},
+        "resources": {},
+        "threads": 1,
+        "folder": str(folder),
+        "lease": {"seconds": 0},
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    code = run_job(read_job(folder / "job.json"), score_blocks.run)
+    events = (folder / "events.jsonl").read_text().splitlines()
+    return code, json.loads(events[-1]), folder / "scores" / "scores.json"
+
+
+def write_ranking(folder, orders):
+    folder.mkdir()
+    layers = [
+        {"layer": i, "experts": [{"expert": e, "score": 1.0, "tokens": 1} for e in order]}
+        for i, order in enumerate(orders)
+    ]
+    document = {"schema": "fretsaw/ranking/v1", "metric": "reap", "tokens": 1, "layers": layers}
+    (folder / "ranking.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_the_stage_lists_every_choice_and_writes_the_same_file_twice(
+    checkpoint, model, packed, tmp_path
+):
+    data = tmp_path / "data"
+    write_dataset(data, examples=[{}] * 20, packed=packed, description={})
+    ranking = write_ranking(tmp_path / "ranking", orders(model))
+    settings = {"long_context": {"examples": 12, "max_new_tokens": 2}}
+    runs = [
+        stage_job(tmp_path / f"job{i}", checkpoint, data, ranking, **settings) for i in range(2)
+    ]
+    assert [code for code, _, _ in runs] == [0, 0], runs[0][1]
+    texts = [path.read_text() for _, _, path in runs]
+    assert texts[0] == texts[1]
+    document = json.loads(texts[0])
+    assert document["schema"] == "fretsaw/block-scores/v1"
+    assert document["parent_long_context_accuracy"] is not None
+    first, second = document["layers"][:2]
+    assert (first["attention"], first["window"], second["attention"], second["window"]) == (
+        "sliding",
+        4,
+        "full",
+        None,
+    )
+    assert [c["experts"] for c in first["expert_choices"]] == [2, 4, 8]
+    assert first["expert_choices"][-1]["score"] == 0
+    assert [c["window"] for c in first["window_choices"]] == [2, 4]
+    assert [c["window"] for c in second["window_choices"]] == [2, 9, None]
+    assert "long_context" not in first
+    assert [entry["window"] for entry in second["long_context"]] == [2, 9]
+    assert set(second["long_context"][0]) == {
+        "window",
+        "accuracy_loss",
+        "standard_error",
+        "undecided",
+    }
+
+
+def test_a_ranking_of_another_model_and_an_impossible_count_are_refused(
+    checkpoint, model, packed, tmp_path
+):
+    data = tmp_path / "data"
+    write_dataset(data, examples=[{}] * 20, packed=packed, description={})
+    wrong = write_ranking(tmp_path / "wrong", [list(range(7))] * 4)
+    code, event, _ = stage_job(tmp_path / "a", checkpoint, data, wrong)
+    assert (code, event["code"]) == (1, "BAD_INPUT")
+    assert "not one of this model's experts" in event["message"]
+    right = write_ranking(tmp_path / "right", orders(model))
+    code, event, _ = stage_job(tmp_path / "b", checkpoint, data, right, expert_counts=[1])
+    assert (code, event["code"]) == (1, "BAD_INPUT")
+    assert "1 is not within 2" in event["message"]
