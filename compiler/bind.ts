@@ -1,7 +1,7 @@
 import type { Json } from '../core/canonical-json.ts';
 import { parseDigest, type Digest } from '../core/digest.ts';
 import type { InputDigests, KeyDocument } from '../core/keys.ts';
-import { isSource, type PlannedStage, type Source, type SourceInput } from './plan.ts';
+import { isSource, isSourceList, type PlannedStage, type Source, type SourceInput } from './plan.ts';
 
 /** The version to write into keys, by kind: `3`, or `3+dirty.<8 hex>` when its code is not the pinned one. */
 export type Versions = Readonly<Record<string, string>>;
@@ -49,12 +49,8 @@ function importSettings(stage: PlannedStage): KeyDocument['with'] {
 
 function inputDigests(input: SourceInput, resolve: (source: Source) => Digest): InputDigests {
   if (isSource(input)) return resolve(input);
-  if (isList(input)) return input.map(resolve);
+  if (isSourceList(input)) return input.map(resolve);
   return mapValues(input, resolve);
-}
-
-function isList(input: SourceInput): input is readonly Source[] {
-  return Array.isArray(input);
 }
 
 function mapValues<T, U>(map: Readonly<Record<string, T>>, change: (value: T) => U): Record<string, U> {

@@ -55,3 +55,13 @@ export interface Plan {
 export function isSource(input: SourceInput): input is Source {
   return !Array.isArray(input) && typeof (input as Partial<Source>).output === 'string';
 }
+
+export function isSourceList(input: SourceInput): input is readonly Source[] {
+  return Array.isArray(input);
+}
+
+/** All sources of an input, whatever its form. */
+export function sourcesOf(input: SourceInput): readonly Source[] {
+  if (isSource(input)) return [input];
+  return isSourceList(input) ? input : Object.values(input);
+}

@@ -5,7 +5,7 @@ import type { Json } from '../core/canonical-json.ts';
  * itself, so that every fault has a place in the YAML text, and specs/schema is generated from it.
  */
 export type Setting =
-  ObjectSetting | ArraySetting | NumberSetting | StringSetting | BooleanSetting | NullSetting | AnyOfSetting;
+  ObjectSetting | ArraySetting | NumberSetting | StringSetting | BooleanSetting | AnyOfSetting;
 
 interface Described {
   description: string;
@@ -46,10 +46,6 @@ export interface StringSetting extends Described {
 
 export interface BooleanSetting extends Described {
   type: 'boolean';
-}
-
-export interface NullSetting extends Described {
-  type: 'null';
 }
 
 export interface AnyOfSetting extends Described {
