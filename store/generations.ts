@@ -26,7 +26,8 @@ export async function latestGeneration(
 
 /**
  * Creates `<folder>/<generation>`. `text` is what holds under that number now: ours, or that of
- * whoever was first. A generation follows the one before it, so that the highest is never a stray.
+ * whoever was first; equal bytes count as ours, because a repeated call must find its own success.
+ * A number below the highest is refused: nobody would ever see it.
  */
 export async function createGeneration(
   backend: ObjectBackend,
@@ -34,13 +35,16 @@ export async function createGeneration(
   entry: { generation: number; text: string },
 ): Promise<{ created: boolean; text: string }> {
   const { generation, text } = entry;
-  const isFollowing = generation === 1 || (await backend.head(`${folder}/${generation - 1}`)) !== undefined;
-  if (!Number.isSafeInteger(generation) || generation < 1 || !isFollowing) {
-    throw new Failure('BAD_INPUT', `${folder}: generation ${generation} does not follow an existing one`);
-  }
   const name = `${folder}/${generation}`;
-  if (await backend.create(name, Buffer.from(text, 'utf8'))) return { created: true, text };
+  const highest = (await generationsOf(backend, folder)).at(-1) ?? 0;
+  if (!Number.isSafeInteger(generation) || generation < 1) throw outOfOrder(name, highest);
+  if (generation > highest && (await backend.create(name, Buffer.from(text, 'utf8'))))
+    return { created: true, text };
   const existing = await readText(backend, name);
-  if (existing === undefined) throw new Failure('CORRUPT', `${name}: exists but cannot be read`);
+  if (existing === undefined) throw outOfOrder(name, highest);
   return { created: existing === text, text: existing };
+}
+
+function outOfOrder(name: string, highest: number): Failure {
+  return new Failure('BAD_INPUT', `${name}: expected a generation above ${highest}`);
 }

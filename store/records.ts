@@ -25,6 +25,7 @@ export function createRecords(backend: ObjectBackend, trust: Trust): Records {
   }
 
   return {
+    domain: trust.domain,
     async latest(key) {
       for (const domain of domains) {
         const found = await latestGeneration(backend, objectNames.record(domain, key));

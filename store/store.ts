@@ -36,7 +36,10 @@ export interface Artifacts {
   putFiles(files: ReadonlyMap<string, Uint8Array>, options: PutOptions): Promise<ArtifactRef>;
   /** The file list; undefined when the store has never seen this artifact. */
   manifest(digest: Digest): Promise<Manifest | undefined>;
-  /** Paths of the artifact whose bytes are gone or of another size: empty means it is all there. */
+  /**
+   * Paths of the artifact whose bytes are gone or of another size: empty means it is all there.
+   * `(manifest)` when the list of files itself is gone. One look a file; reads no bytes.
+   */
   missing(digest: Digest): Promise<string[]>;
   /** One file, verified. NOT_FOUND, CORRUPT. */
   readFile(digest: Digest, path: string): Promise<Uint8Array>;
@@ -57,13 +60,16 @@ export interface StoredRecord {
 }
 
 export interface Records {
+  /** The trust domain that `create` writes to. */
+  readonly domain: string;
   /** The highest generation in the first of the trusted domains that has one. */
   latest(key: StageKey): Promise<StoredRecord | undefined>;
   /** All generations of all trusted domains, oldest first. */
   history(key: StageKey): Promise<StoredRecord[]>;
   /**
-   * Creates generation `generation` (1 for the first). `created: false` returns the one that was
-   * there first: its outputs hold, ours are divergent.
+   * Creates generation `generation` (1 for the first; a later one is above all that are there).
+   * `created: false` returns the one that was there first: its outputs hold, ours are divergent. A
+   * repeated call that finds its own bytes has created them.
    */
   create(
     key: StageKey,
@@ -75,6 +81,7 @@ export interface Records {
 
 export interface Refs {
   read(name: string): Promise<{ generation: number; text: string } | undefined>;
+  /** False when this generation was taken by another text. */
   create(name: string, generation: number, text: string): Promise<boolean>;
   list(prefix: string): Promise<string[]>;
 }
@@ -112,7 +119,7 @@ export interface Snapshots {
   create(snapshot: StoredSnapshot): Promise<void>;
 }
 
-/** Create-only documents by path, e.g. `keys/<hex>`, `runs/<id>/plan`, `statements/<hex>`. */
+/** Create-only documents by path, e.g. `keys/<hex>`, `runs/<id>/plan`, `attempts/<hex>/<n>`. */
 export interface Documents {
   read(path: string): Promise<string | undefined>;
   /** False when it exists already (equal or not). */

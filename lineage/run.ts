@@ -1,0 +1,114 @@
+import type { ArtifactRef } from '../core/artifact.ts';
+import type { Digest } from '../core/digest.ts';
+import type { StageKey } from '../core/keys.ts';
+import type { Documents } from '../store/store.ts';
+import {
+  readCount,
+  readDigest,
+  readInstant,
+  readList,
+  readMap,
+  readObject,
+  readPartObject,
+  readOneOf,
+  readText,
+  type Read,
+} from './read-json.ts';
+import { readArtifactRef, readKey } from './read-record.ts';
+import { parseStatement, writeStatement } from './statement.ts';
+
+/** Who started what: `runs/<run>/started`. */
+export interface RunStarted {
+  schema: 'fretsaw/run-started/v1';
+  run: string;
+  spec: { name: string; path: string; profile: string | null; digest: Digest };
+  /** sha256 of the stored plan, byte for byte. */
+  plan: Digest;
+  startedAt: string;
+  host: string;
+  fretsaw: string;
+  recompute?: { stage: string; reason: string };
+}
+
+/** How it ended: `runs/<run>/finished/<n>`; a run that is taken up again after it failed ends again. */
+export interface RunFinished {
+  schema: 'fretsaw/run-finished/v1';
+  run: string;
+  plan: Digest;
+  state: 'done' | 'failed' | 'cancelled';
+  finishedAt: string;
+  stages: {
+    stage: string;
+    outcome: 'cached' | 'ran' | 'failed' | 'cancelled' | 'blocked';
+    key?: StageKey;
+    outputs?: Record<string, ArtifactRef>;
+  }[];
+}
+
+const readRunStarted: Read<RunStarted> = readPartObject(
+  {
+    schema: readOneOf(['fretsaw/run-started/v1']),
+    run: readText,
+    spec: readObject({
+      name: readText,
+      path: readText,
+      profile: (value: unknown, where: string) => (value === null ? null : readText(value, where)),
+      digest: readDigest,
+    }),
+    plan: readDigest,
+    startedAt: readInstant,
+    host: readText,
+    fretsaw: readText,
+  },
+  { recompute: readObject({ stage: readText, reason: readText }) },
+);
+
+const readStageEnd: Read<RunFinished['stages'][number]> = readPartObject(
+  { stage: readText, outcome: readOneOf(['cached', 'ran', 'failed', 'cancelled', 'blocked']) },
+  { key: readKey, outputs: readMap(readArtifactRef) },
+);
+
+const readRunFinished: Read<RunFinished> = readObject({
+  schema: readOneOf(['fretsaw/run-finished/v1']),
+  run: readText,
+  plan: readDigest,
+  state: readOneOf(['done', 'failed', 'cancelled']),
+  finishedAt: readInstant,
+  stages: readList(readStageEnd),
+});
+
+/** False when this run was started before; its first statement holds. */
+export function writeRunStarted(documents: Documents, predicate: RunStarted): Promise<boolean> {
+  const subjects = [{ name: 'plan', digest: predicate.plan }];
+  return documents.create(`runs/${predicate.run}/started`, writeStatement('runStarted', subjects, predicate));
+}
+
+export async function readStarted(documents: Documents, run: string): Promise<RunStarted | undefined> {
+  const where = `runs/${run}/started`;
+  const text = await documents.read(where);
+  if (text === undefined) return undefined;
+  return parseStatement(text, { name: 'runStarted', read: readRunStarted, where }).predicate;
+}
+
+/** Under the next free number; saying the same again is no second end. */
+export async function writeRunFinished(documents: Documents, predicate: RunFinished): Promise<void> {
+  const text = writeStatement('runFinished', [{ name: 'plan', digest: predicate.plan }], predicate);
+  for (let n = 1; ; n++) {
+    const path = `runs/${predicate.run}/finished/${n}`;
+    if ((await documents.read(path)) === text || (await documents.create(path, text))) return;
+  }
+}
+
+/** Oldest first. */
+export async function listFinished(documents: Documents, run: string): Promise<RunFinished[]> {
+  const paths = await documents.list(`runs/${run}/finished/`);
+  const numbers = paths.map((path) => readCount(Number(path.split('/').at(-1)), path)).sort((a, b) => a - b);
+  const found: RunFinished[] = [];
+  for (const n of numbers) {
+    const where = `runs/${run}/finished/${n}`;
+    const text = await documents.read(where);
+    if (text !== undefined)
+      found.push(parseStatement(text, { name: 'runFinished', read: readRunFinished, where }).predicate);
+  }
+  return found;
+}
