@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+import multiprocessing
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fretsaw_engine.data.packed import pack, write_dataset
 from fretsaw_engine.harmony.render import rehearsal_renderer
-from fretsaw_engine.job import read_job
+from fretsaw_engine.job import read_job, run_job
 from fretsaw_engine.moe import gpt_oss
 from fretsaw_engine.moe.checkpoint import open_tensors, read_config, write_checkpoint
 from fretsaw_engine.rehearsal.nano import write_nano_checkpoint
 from fretsaw_engine.rehearsal.tasks import TASKS, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 KEEP = [[0, 1, 2, 3, 4, 5, 6, 7], [0, 2, 4, 6], [1, 3, 5, 7], [0, 1, 2, 3, 4, 5]]
 """Experts that the child keeps, by layer."""
@@ -139,15 +144,48 @@ def load_job(path: Path) -> Any:
     return read_job(path)
 
 
-def start_process(job_file: Path) -> subprocess.Popen[bytes]:
-    """The engine as the control plane starts it, in a process of its own."""
-    log = (job_file.parent / "log").open("ab")
-    return subprocess.Popen(
-        [sys.executable, "-m", "fretsaw_engine", str(job_file)],
-        stdout=log,
-        stderr=log,
-        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-    )
+def run_process(stage: Callable[[Any], None], job_file: Path) -> int:
+    """Run a stage in a process of its own (forked, as the warm parent does); its exit code."""
+    process = _start(stage, job_file)
+    process.join()
+    return process.exitcode or 0
+
+
+def run_killed(
+    stage: Callable[[Any], None],
+    job_file: Path,
+    *,
+    after_snapshots: int = 0,
+    after_steps: int = 0,
+    with_signal: int = signal.SIGKILL,
+) -> Path | None:
+    """Run a stage and kill it once it has come so far; gives its newest snapshot."""
+    process = _start(stage, job_file)
+    deadline = time.monotonic() + 120
+    while process.is_alive() and time.monotonic() < deadline:
+        seen = [event["event"] for event in events(job_file)]
+        if seen.count("snapshot") >= after_snapshots and seen.count("metrics") >= after_steps:
+            break
+        time.sleep(0.005)
+    assert process.is_alive(), f"ended before it could be killed: {events(job_file)[-1:]}"
+    os.kill(process.pid or 0, with_signal)
+    process.join()
+    assert not (job_file.parent / "done.json").exists()
+    found = sorted((job_file.parent / "snapshots").glob("[0-9]*"))
+    return found[-1] if found else None
+
+
+def _start(stage: Callable[[Any], None], job_file: Path) -> Any:
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(stage, job_file))
+    process.start()
+    return process
+
+
+def _run(stage: Callable[[Any], None], job_file: Path) -> None:
+    with (job_file.parent / "log").open("ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        os._exit(run_job(read_job(job_file), stage))
 
 
 def events(job_file: Path) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ def draw(
         log_p_BV = (logits_BV / sampling.temperature).log_softmax(-1)
         p_BV, index_BV = log_p_BV.exp().double(), None
         if sampling.top_p < 1:
-            p_BV, index_BV = p_BV.sort(-1, descending=True, stable=True)
+            p_BV, index_BV = p_BV.sort(dim=-1, descending=True, stable=True)
             before_BV = p_BV.cumsum(-1) - p_BV
             p_BV = p_BV.masked_fill(before_BV >= sampling.top_p, 0.0)
         cumulative_BV = p_BV.cumsum(-1)
