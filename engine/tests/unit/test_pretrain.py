@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from fretsaw_engine.harmony import tokens
 from fretsaw_engine.harmony.render import rehearsal_renderer
 from fretsaw_engine.job import Job, Snapshot, StageFailure
 from fretsaw_engine.methods import pretrain
+from fretsaw_engine.moe import gpt_oss
 from fretsaw_engine.moe.checkpoint import build_model, checkpoint_tensors, load_model
 from fretsaw_engine.stages import pretrain as stage
 
@@ -117,6 +119,46 @@ def test_training_under_quantisation_computes_what_the_checkpoint_will(tmp_path:
     under = pretrain.forward(model, batch, settings, quantised=True)
     plain = pretrain.forward(read, batch, settings, quantised=False)
     assert under.cross_entropy == pytest.approx(plain.cross_entropy, rel=1e-6)
+
+
+def test_thinned_rows_compute_what_a_thinned_model_would() -> None:
+    """The slow reference: a model with these layers windowed and these experts' biases at -1e9."""
+    settings = stage.parse_settings({**SMALL, "model": {**SMALL["model"], "layers": 6}})
+    model = _model(settings)
+    with torch.no_grad():
+        for router in gpt_oss.router_modules(model):
+            router.weight.normal_(0, 1)
+    batch = pretrain.batch(
+        settings, 3, pretrain.Curriculum(pairs=6, mixed_at=0), rehearsal_renderer()
+    )
+    rows = len(batch.rows)
+    windowed, absent = torch.zeros_like(batch.windowed_LR), torch.zeros_like(batch.absent_LRE)
+    windowed[1], windowed[5] = True, True
+    absent[:, :, 2] = True
+    absent[3, :, 0] = True
+    thinned = dataclasses.replace(batch, windowed_LR=windowed, absent_LRE=absent)
+    ours = pretrain.forward(model, thinned, settings, quantised=False)
+    none = {"windowed_LR": windowed & False, "absent_LRE": absent & False}
+    for layer, router in enumerate(gpt_oss.router_modules(model)):
+        router.bias.data[absent[layer, 0]] = -1e9
+    model.model.config.layer_types = [
+        gpt_oss.SLIDING if bool(windowed[layer, 0]) else kind
+        for layer, kind in enumerate(model.model.config.layer_types)
+    ]
+    slow = pretrain.forward(model, dataclasses.replace(batch, **none), settings, quantised=False)
+    assert ours.cross_entropy == pytest.approx(slow.cross_entropy, rel=1e-5)
+    assert rows == batch.windowed_LR.shape[1]
+
+
+def test_thinning_keeps_a_full_layer_and_enough_experts() -> None:
+    settings = pretrain.PretrainSettings(thin_rows=1.0, thin_layers=9, thin_experts=99)
+    windowed, absent = pretrain.thinning(settings, 500, random.Random(1))
+    assert not windowed[0::2].any()
+    assert int(windowed.sum(0).max()) == 3
+    assert int((~absent).sum(-1).min()) == settings.model.experts_per_token
+    none = pretrain.thinning(dataclasses.replace(settings, thin_rows=0.0), 50, random.Random(1))
+    assert not none[0].any()
+    assert not none[1].any()
 
 
 def test_gradients_go_straight_through() -> None:

@@ -10,6 +10,11 @@ So it forms first, alone, with many answered queries a row, and lists grow on su
 through MXFP4, everything else through bfloat16, gradients straight through (Bengio et al., arXiv
 1308.3432).
 
+All along, half of the rows are *thinned*: a few full-attention layers see the short window only,
+a few experts of every layer are not there (structured dropout, Fan et al., arXiv 1909.11556). A large
+model has such redundancy by its size; a model of two million weights would fall silent with its first
+layer windowed, and nothing could be scored.
+
 Initialisation follows "Mimetic Initialization of Self-Attention Layers" (Trockman and Kolter, arXiv
 2305.09828): in full-attention layers queries and keys begin alike, so that a token first attends to
 its like; values and outputs begin as a faint identity, and the output matrix as a copy of the
@@ -67,7 +72,7 @@ class PretrainSettings:
     """What `pretrain` is asked for."""
 
     seed: int = 1
-    steps: int = 3200
+    steps: int = 3600
     batch_size: int = 32
     sequence_length: int = 96
     learning_rate: float = 3e-3
@@ -78,6 +83,9 @@ class PretrainSettings:
     weight_decay: float = 0.05
     clip: float = 1.0
     balance: float = 0.004
+    thin_rows: float = 0.5
+    thin_layers: int = 2
+    thin_experts: int = 4
     drill_pairs: tuple[int, int] = (8, 24)
     drill_success: float = 0.95
     drill_most_steps: int = 1500
@@ -106,10 +114,16 @@ class Lesson:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """The rows of one step; `labels[document_ids]` says what each token belongs to."""
+    """The rows of one step; `labels[document_ids]` says what each token belongs to.
+
+    `windowed_LR`: whether layer L sees the short window in row R. `absent_LRE`: whether expert E of
+    layer L is absent from row R.
+    """
 
     rows: Packed
     labels: list[str]
+    windowed_LR: torch.Tensor
+    absent_LRE: torch.Tensor
 
 
 @dataclass(kw_only=True, slots=True)
@@ -219,7 +233,40 @@ def batch(
     if curriculum.mixed_at is not None:
         documents = _mixture(settings, renderer, rng)
     rows, lessons = fill(documents, settings.batch_size, settings.sequence_length, pad_id=0)
-    return Batch(rows=rows, labels=[lesson.label for lesson in lessons])
+    windowed_LR, absent_LRE = thinning(settings, len(rows), rng)
+    return Batch(
+        rows=rows,
+        labels=[lesson.label for lesson in lessons],
+        windowed_LR=windowed_LR,
+        absent_LRE=absent_LRE,
+    )
+
+
+def thinning(
+    settings: PretrainSettings, rows: int, rng: random.Random
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw what is missing in each row: bool [L, R] windowed layers, [L, R, E] absent experts.
+
+    At least as many experts stay as a token takes, and one layer keeps full attention.
+    """
+    sizes = settings.model
+    full = [
+        layer
+        for layer, kind in enumerate(gpt_oss.alternating_layer_types(sizes.layers))
+        if kind == gpt_oss.FULL
+    ]
+    most_layers = min(settings.thin_layers, len(full) - 1)
+    most_experts = min(settings.thin_experts, sizes.experts - sizes.experts_per_token)
+    windowed_LR = torch.zeros(sizes.layers, rows, dtype=torch.bool)
+    absent_LRE = torch.zeros(sizes.layers, rows, sizes.experts, dtype=torch.bool)
+    for row in range(rows):
+        if rng.random() >= settings.thin_rows:
+            continue
+        windowed_LR[rng.sample(full, rng.randint(0, most_layers)), row] = True
+        for layer in range(sizes.layers):
+            gone = rng.sample(range(sizes.experts), rng.randint(0, most_experts))
+            absent_LRE[layer, row, gone] = True
+    return windowed_LR, absent_LRE
 
 
 def _mixture(
@@ -294,17 +341,15 @@ def forward(model: Any, batch: Batch, settings: PretrainSettings, *, quantised: 
     """
     rows = batch.rows
     routed: list[tuple[torch.Tensor, torch.Tensor]] = []
-    hooks = [
-        router.register_forward_hook(lambda _m, _i, out: routed.append((out[0], out[2])))
-        for router in gpt_oss.router_modules(model)
-    ]
-    window = settings.model.sliding_window
+    full_mask = attention_mask(rows.document_ids, None)
+    short_mask = attention_mask(rows.document_ids, settings.model.sliding_window)
+    hooks = _hooks(model, batch, full_mask, short_mask, routed)
     inputs = {
         "input_ids": rows.input_ids.long(),
         "position_ids": rows.position_ids.long(),
         "attention_mask": {
-            gpt_oss.FULL: attention_mask(rows.document_ids, None),
-            gpt_oss.SLIDING: attention_mask(rows.document_ids, window),
+            gpt_oss.FULL: full_mask,
+            gpt_oss.SLIDING: short_mask,
         },
         "use_cache": False,
     }
@@ -334,6 +379,41 @@ def forward(model: Any, batch: Batch, settings: PretrainSettings, *, quantised: 
         balance=balance.item(),
         accuracy_of=_by_label(right_N, rows.document_ids[:, 1:][trained_RT], batch.labels),
     )
+
+
+def _hooks(
+    model: Any,
+    batch: Batch,
+    full_mask: torch.Tensor,
+    short_mask: torch.Tensor,
+    routed: list[tuple[torch.Tensor, torch.Tensor]],
+) -> list[Any]:
+    """Thin the layers as the batch says, and note in `routed` each router's logits and picks."""
+    hooks: list[Any] = []
+    length = batch.rows.input_ids.shape[1]
+    for layer, attention in enumerate(gpt_oss.attention_modules(model)):
+        if batch.windowed_LR[layer].any():
+            mask = torch.where(batch.windowed_LR[layer][:, None, None, None], short_mask, full_mask)
+            hooks.append(
+                attention.register_forward_pre_hook(
+                    lambda _module, args, named, mask=mask: (
+                        args,
+                        {**named, "attention_mask": mask},
+                    ),
+                    with_kwargs=True,
+                )
+            )
+    for layer, router in enumerate(gpt_oss.router_modules(model)):
+        absent_NE = batch.absent_LRE[layer].repeat_interleave(length, dim=0)
+
+        def route(module: Any, _inputs: Any, out: Any, absent_NE: torch.Tensor = absent_NE) -> Any:
+            logits_NE = out[0]
+            value_NK, picked_NK = logits_NE.masked_fill(absent_NE, -math.inf).topk(module.top_k)
+            routed.append((logits_NE, picked_NK))
+            return logits_NE, value_NK.softmax(-1), picked_NK
+
+        hooks.append(router.register_forward_hook(route))
+    return hooks
 
 
 def _by_label(right_N: torch.Tensor, owner_N: torch.Tensor, labels: list[str]) -> dict[str, float]:
