@@ -56,6 +56,8 @@ export interface Diagnostic {
   code: DiagnosticCode;
   message: string;
   range: Range;
+  /** The line itself. */
+  excerpt: string;
   /** What to do about it. */
   hint?: string;
 }

@@ -87,7 +87,8 @@ export class Faults {
     const id = `${code} ${range.path}:${range.line}:${range.column} ${text.message}`;
     if (this.#byPlace.has(id)) return;
     const hint = text.hint === undefined ? {} : { hint: text.hint };
-    this.#byPlace.set(id, { code, message: text.message, range, ...hint });
+    const excerpt = lineText(place.file, range.line);
+    this.#byPlace.set(id, { code, message: text.message, range, excerpt, ...hint });
   }
 
   get count(): number {
