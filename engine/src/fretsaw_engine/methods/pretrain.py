@@ -10,10 +10,10 @@ So it forms first, alone, with many answered queries a row, and lists grow on su
 through MXFP4, everything else through bfloat16, gradients straight through (Bengio et al., arXiv
 1308.3432).
 
-All along, half of the rows are *thinned*: a few full-attention layers see the short window only,
-a few experts of every layer are not there (structured dropout, Fan et al., arXiv 1909.11556). A large
-model has such redundancy by its size; a model of two million weights would fall silent with its first
-layer windowed, and nothing could be scored.
+All along, half of the rows are *thinned*: a few full-attention layers see the short window only, a
+few experts of every layer are not there (structured dropout, Fan et al., arXiv 1909.11556). A
+large model has such redundancy by its size; a model of two million weights would fall silent with
+its first layer windowed, and nothing could be scored.
 
 Initialisation follows "Mimetic Initialization of Self-Attention Layers" (Trockman and Kolter, arXiv
 2305.09828): in full-attention layers queries and keys begin alike, so that a token first attends to
