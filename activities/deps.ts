@@ -1,0 +1,51 @@
+import type { Client } from '@temporalio/client';
+import type { Digest, Sha256 } from '../core/digest.ts';
+import type { Store } from '../store/store.ts';
+import type { Launcher } from './launchers/launcher.ts';
+import type { TaskQueues } from './run-request.ts';
+
+/** Folders of this host that are not the store. */
+export interface Home {
+  /** `<key hex>/<attempt>` below it: job folders. */
+  work: string;
+  /** Downloads of imports before they are stored. */
+  downloads: string;
+}
+
+/** How jobs of each runner are started on this host. */
+export interface Programs {
+  python: string;
+  /** Added to PYTHONPATH for engine jobs. */
+  engine: string;
+  node: string;
+  /** `dist/job.js`. */
+  job: string;
+  /** Variables of the worker that every job gets. */
+  env: Readonly<Record<string, string>>;
+}
+
+/** Everything that activities are given; workers build it. */
+export interface ActivityDeps {
+  store: Store;
+  home: Home;
+  client: Client;
+  queues: TaskQueues;
+  /** Pool name -> task queue. */
+  poolQueue: (pool: string) => string;
+  host: string;
+  pid: number;
+  /** Kind -> version as it goes into keys: `3+dirty.<hash>` when this worker's code is not the pinned one. */
+  versions: Readonly<Record<string, string>>;
+  /** Kind -> digest of its code as this worker has it. */
+  codes: Readonly<Record<string, Digest>>;
+  /** What jobs run on (node, python, torch ...), noted with each attempt. */
+  tools: Readonly<Record<string, string>>;
+  launcher: Launcher;
+  programs: Programs;
+  /** Leave outputs and snapshots in job folders after they were stored. */
+  keepJobFiles: boolean;
+  cpus: number;
+  sha256: Sha256;
+  /** Value of a secret by its name; undefined when this worker has none of that name. */
+  secret: (name: string) => string | undefined;
+}

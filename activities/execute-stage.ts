@@ -1,0 +1,101 @@
+import { CancelledFailure } from '@temporalio/common';
+import { rm } from 'node:fs/promises';
+import { Failure, isFailure } from '../core/errors.ts';
+import type { KeyDocument } from '../core/keys.ts';
+import { writeAttempt, type AttemptPredicate } from '../lineage/attempt.ts';
+import { collectOutputs } from './collect-outputs.ts';
+import type { ActivityDeps } from './deps.ts';
+import { importArtifact } from './import/import-artifact.ts';
+import { commandFor } from './job-command.ts';
+import { readKeyDocument } from './key-document.ts';
+import { prepareJob } from './prepare-job.ts';
+import type { Outputs, StageRequest } from './stage-request.ts';
+import { superviseJob, type Pulse } from './supervise-job.ts';
+import { takeAttempt, type TakenAttempt } from './take-attempt.ts';
+
+/** One attempt at a stage, with all that its steps need. */
+export interface Work {
+  deps: ActivityDeps;
+  request: StageRequest;
+  document: KeyDocument;
+  pulse: Pulse;
+}
+
+/**
+ * One attempt: takes the key's next lease, or goes on with the job of the newest one if that is
+ * still at work or done; leaves the outputs in the store and a note of how it went. The record is
+ * written by `publishStage`, on the control pool.
+ */
+export async function executeStage(deps: ActivityDeps, request: StageRequest, pulse: Pulse): Promise<void> {
+  const document = await readDocument(deps, request);
+  const work: Work = { deps, request, document, pulse };
+  const taken = await takeAttempt(work);
+  if (taken.kind === 'stored') return;
+  const startedAt = taken.startedAt;
+  try {
+    const outputs = document.kind === 'import' ? await importArtifact(work) : await runJob(work, taken);
+    await note(work, taken, { startedAt, outcome: 'done', outputs });
+  } catch (error) {
+    await noteFailure(work, taken, error);
+    throw error;
+  }
+  await tidy(work, taken);
+}
+
+async function runJob(work: Work, taken: TakenAttempt): Promise<Outputs> {
+  const { deps, request, document } = work;
+  const { folder } = taken;
+  if (taken.kind === 'new') {
+    await prepareJob(work, taken);
+    await deps.launcher.start(folder, commandFor(deps, request, { document, folder }));
+  }
+  await superviseJob(work, folder);
+  return await collectOutputs(work, folder);
+}
+
+async function readDocument(deps: ActivityDeps, request: StageRequest): Promise<KeyDocument> {
+  const document = await readKeyDocument(deps.store, request.key);
+  const here = deps.versions[document.kind];
+  if (here === document.version) return document;
+  throw new Failure(
+    'VERSION_MISMATCH',
+    `${request.stage} asks for ${document.kind} version ${document.version}, this worker has ${here ?? 'none'}`,
+  );
+}
+
+async function noteFailure(work: Work, taken: TakenAttempt, error: unknown): Promise<void> {
+  if (isFailure(error, 'NODE_LOST') && work.pulse.signal.aborted) return;
+  const failure =
+    error instanceof CancelledFailure
+      ? ({ code: 'PREEMPTED', message: 'stopped: no run wants it any more' } as const)
+      : isFailure(error)
+        ? { code: error.code, message: error.message }
+        : ({ code: 'ENGINE_BUG', message: String(error) } as const);
+  await note(work, taken, { startedAt: taken.startedAt, outcome: 'failed', failure }).catch(() => undefined);
+}
+
+type Ending = Pick<AttemptPredicate, 'startedAt' | 'outcome' | 'failure' | 'outputs'>;
+
+async function note({ deps, request, document }: Work, taken: TakenAttempt, ending: Ending): Promise<void> {
+  await writeAttempt(deps.store.documents, {
+    schema: 'fretsaw/attempt/v1',
+    key: request.key,
+    run: request.run,
+    stage: request.stage,
+    attempt: taken.folder.attempt,
+    finishedAt: new Date().toISOString(),
+    host: deps.host,
+    launcher: deps.launcher.name,
+    code: deps.codes[document.kind] ?? request.key,
+    versions: { ...deps.tools },
+    resources: { ...request.resources },
+    ...(taken.resume === undefined ? {} : { resumedFrom: { attempt: taken.resume.attempt, step: taken.resume.step } }),
+    ...ending,
+  });
+}
+
+/** What is in the store need not lie here as well; log, events and job file stay for people. */
+async function tidy({ deps }: Work, { folder }: TakenAttempt): Promise<void> {
+  if (deps.keepJobFiles) return;
+  await Promise.all(folder.bulky.map((path) => rm(path, { recursive: true, force: true })));
+}

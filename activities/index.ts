@@ -1,0 +1,42 @@
+import { Context } from '@temporalio/activity';
+import { awaitStage } from './await-stage.ts';
+import { bindStages, type BindRequest } from './bind-stages.ts';
+import type { ActivityDeps } from './deps.ts';
+import { executeStage } from './execute-stage.ts';
+import { finishRun, type FinishedRun } from './finish-run.ts';
+import { lookUpStage } from './look-up-stage.ts';
+import { graphOf, readPlan } from './plan-document.ts';
+import { publishStage } from './publish-stage.ts';
+import type { RunRequest } from './run-request.ts';
+import type { StageRequest } from './stage-request.ts';
+import type { Pulse } from './supervise-job.ts';
+import { withFailureCodes } from './to-application-failure.ts';
+
+/** Everything that workflows may ask for. Each may run twice. */
+export function createActivities(deps: ActivityDeps) {
+  return withFailureCodes({
+    loadGraph: async (request: RunRequest) => graphOf(await readPlan(deps.store.documents, request.run)),
+    bindStages: (request: BindRequest) => bindStages(deps, request),
+    lookUpStage: (request: StageRequest) => lookUpStage(deps, request),
+    awaitStage: (request: StageRequest) => awaitStage(deps, request, temporalPulse()),
+    executeStage: (request: StageRequest) => executeStage(deps, request, temporalPulse()),
+    publishStage: (request: StageRequest) => publishStage(deps, request),
+    finishRun: (run: FinishedRun) => finishRun(deps, run),
+  });
+}
+
+export type Activities = ReturnType<typeof createActivities>;
+
+function temporalPulse(): Pulse {
+  const context = Context.current();
+  return {
+    beat: (details) => {
+      context.heartbeat(details);
+    },
+    signal: context.cancellationSignal,
+    isStopAsked: () => {
+      const details = context.cancellationDetails;
+      return details?.cancelRequested === true || details?.paused === true;
+    },
+  };
+}

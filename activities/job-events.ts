@@ -1,0 +1,96 @@
+import { open } from 'node:fs/promises';
+import { isFailureCode, type FailureCode } from '../core/errors.ts';
+import { readText } from './job-folder.ts';
+
+export interface JobProgress {
+  step: number;
+  total: number;
+  unit: string;
+  /** Units a second as the job itself measured it. */
+  rate: number | null;
+}
+
+export interface FailedEvent {
+  at: number;
+  rank: number;
+  code: FailureCode;
+  message: string;
+  details: Record<string, unknown>;
+}
+
+const tailBytes = 16_384;
+
+/** The last progress that a job told, from the end of its events file. */
+export async function readProgress(path: string): Promise<JobProgress | undefined> {
+  const lines = (await readTail(path)).split('\n').reverse();
+  for (const line of lines) {
+    if (!line.includes('"progress"')) continue;
+    const event = parseEvent(line);
+    if (event?.['event'] === 'progress') return toProgress(event);
+  }
+  return undefined;
+}
+
+/** The failure that came first: later ones are usually its echo on other ranks. */
+export async function readFirstFailure(path: string): Promise<FailedEvent | undefined> {
+  const text = (await readText(path)) ?? '';
+  const failures = text
+    .split('\n')
+    .filter((line) => line.includes('"failed"'))
+    .map(parseEvent)
+    .filter((event) => event?.['event'] === 'failed')
+    .map((event) => toFailure(event ?? {}));
+  return failures.sort((a, b) => a.at - b.at)[0];
+}
+
+function toProgress(event: Record<string, unknown>): JobProgress {
+  const { step, total, unit, rate } = event;
+  return {
+    step: typeof step === 'number' ? step : 0,
+    total: typeof total === 'number' ? total : 0,
+    unit: typeof unit === 'string' ? unit : 'steps',
+    rate: typeof rate === 'number' ? rate : null,
+  };
+}
+
+function toFailure(event: Record<string, unknown>): FailedEvent {
+  const { at, rank, code, message, details } = event;
+  return {
+    at: typeof at === 'number' ? at : 0,
+    rank: typeof rank === 'number' ? rank : 0,
+    code: typeof code === 'string' && isFailureCode(code) ? code : 'ENGINE_BUG',
+    message: typeof message === 'string' ? message : 'no message',
+    details: isRecord(details) ? details : {},
+  };
+}
+
+/** Undefined for the half line at either end of what was read. */
+function parseEvent(line: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return isRecord(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+async function readTail(path: string): Promise<string> {
+  let file;
+  try {
+    file = await open(path, 'r');
+  } catch {
+    return '';
+  }
+  try {
+    const { size } = await file.stat();
+    const length = Math.min(size, tailBytes);
+    const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
+    return buffer.toString('utf8');
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,104 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { once } from 'node:events';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Failure } from '../../core/errors.ts';
+import { readText, writeWhole, type JobFolder } from '../job-folder.ts';
+import type { JobCommand, JobState, Launcher } from './launcher.ts';
+import { identify, isAlive, signalGroup, type ProcessIdentity } from './process-identity.ts';
+
+/**
+ * Runs the argv as it is (no word of it is read by the shell) and notes its exit code in one write
+ * that ends in a newline, so that half a note is seen as none. It outlives SIGTERM, which the job
+ * itself receives and answers with a last snapshot.
+ */
+const wrapper = `trap : TERM INT; note=$1; shift; "$@"; printf '%s\\n' "$?" > "$note"`;
+
+/** Starts engine jobs by forking a process that has torch imported already; see the engine's zygote. */
+export interface WarmEngine {
+  start(folder: JobFolder, command: JobCommand): Promise<ProcessIdentity | undefined>;
+}
+
+/** Jobs of this host, each a detached process group, found again by host, pid and start time. */
+export class LocalLauncher implements Launcher {
+  readonly name = 'local';
+  readonly #warm: WarmEngine | undefined;
+  /** Ends of the jobs that this process started: no need to poll for those. */
+  readonly #ends = new Map<string, Promise<unknown>>();
+
+  constructor(options: { warmEngine?: WarmEngine } = {}) {
+    this.#warm = options.warmEngine;
+  }
+
+  async start(folder: JobFolder, command: JobCommand): Promise<void> {
+    const warm = command.runner === 'engine' ? await this.#warm?.start(folder, command) : undefined;
+    await writeWhole(folder.process, warm ?? (await this.#spawn(folder, command)));
+  }
+
+  async poll(folder: JobFolder): Promise<JobState> {
+    const identity = await readIdentity(folder);
+    if (identity === undefined || identity.host !== hostname()) return 'unknown';
+    return isAlive(identity) ? 'running' : 'ended';
+  }
+
+  async wait(folder: JobFolder, timeoutMs: number): Promise<void> {
+    const end = this.#ends.get(folder.path);
+    if (end !== undefined) {
+      const timer = new AbortController();
+      await Promise.race([end, sleep(timeoutMs, undefined, { signal: timer.signal }).catch(() => undefined)]);
+      timer.abort();
+      return;
+    }
+    const until = Date.now() + timeoutMs;
+    while (Date.now() < until && (await this.poll(folder)) === 'running') await sleep(Math.min(200, timeoutMs));
+  }
+
+  async stop(folder: JobFolder, graceSeconds: number): Promise<void> {
+    const identity = await readIdentity(folder);
+    if (identity === undefined || !isAlive(identity)) return;
+    signalGroup(identity.pid, 'SIGTERM');
+    await this.wait(folder, graceSeconds * 1000);
+    if (!isAlive(identity)) return;
+    signalGroup(identity.pid, 'SIGKILL');
+    await this.wait(folder, 10_000);
+  }
+
+  async logs(folder: JobFolder): Promise<string[]> {
+    return [folder.log];
+  }
+
+  async #spawn(folder: JobFolder, command: JobCommand): Promise<ProcessIdentity> {
+    const log = openSync(folder.log, 'a');
+    try {
+      const child = spawn('/bin/sh', ['-c', wrapper, 'fretsaw-job', folder.exit, ...command.argv], {
+        cwd: command.cwd,
+        env: { ...command.env },
+        detached: true,
+        stdio: ['ignore', log, log],
+      });
+      return await this.#started(folder, child);
+    } finally {
+      closeSync(log);
+    }
+  }
+
+  async #started(folder: JobFolder, child: ChildProcess): Promise<ProcessIdentity> {
+    const end = once(child, 'exit').catch(() => undefined);
+    if (child.pid === undefined) {
+      const [error] = (await once(child, 'error')) as [Error];
+      throw new Failure('COMMAND_FAILED', `could not start /bin/sh: ${error.message}`, { cause: error });
+    }
+    child.unref();
+    this.#ends.set(folder.path, end);
+    void end.then(() => this.#ends.delete(folder.path));
+    const identity = identify(child.pid);
+    if (identity !== undefined) return identity;
+    throw new Failure('NODE_LOST', `job ${child.pid} was gone before it could be noted`);
+  }
+}
+
+async function readIdentity(folder: JobFolder): Promise<ProcessIdentity | undefined> {
+  const text = await readText(folder.process);
+  return text === undefined ? undefined : (JSON.parse(text) as ProcessIdentity);
+}

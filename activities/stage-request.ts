@@ -1,0 +1,54 @@
+import type { ArtifactRef } from '../core/artifact.ts';
+import type { FailureCode } from '../core/errors.ts';
+import type { StageKey } from '../core/keys.ts';
+
+/** Output name -> artifact: all that one stage tells another. */
+export type Outputs = Record<string, ArtifactRef>;
+
+/** How fast a lost worker or an orphaned job is noticed, in seconds. */
+export interface Patience {
+  /** A worker that has been silent for so long is taken for dead and its activity is given to another. */
+  heartbeatSeconds: number;
+  /** A job whose lease file has not been touched for so long stops itself. */
+  leaseSeconds: number;
+}
+
+export interface StageResources {
+  cpus: number;
+  gpus: number;
+  micro_batch?: number;
+  memory_gib?: number;
+}
+
+/** What `run-stage` is told: names and limits, never bytes. The key document is in the store under the key. */
+export interface StageRequest extends Patience {
+  run: string;
+  stage: string;
+  kind: string;
+  key: StageKey;
+  pool: string;
+  /** Counted tries; losing a node or being preempted is not counted. */
+  attempts: number;
+  resources: StageResources;
+  /** Names of secrets; the worker has the values. */
+  secrets: readonly string[];
+  /** Compute although a record is there: the record made supersedes all below this generation. */
+  recompute?: { generation: number; reason: string };
+}
+
+/** How a finished `run-stage` workflow says what it has. */
+export type StageResult =
+  | { kind: 'cached'; outputs: Outputs }
+  | { kind: 'ran'; outputs: Outputs; attempts: number }
+  | { kind: 'cancelled' };
+
+/** How one stage of one run ended. */
+export type StageOutcome =
+  | { kind: 'cached'; key: StageKey; outputs: Outputs }
+  | { kind: 'ran'; key: StageKey; outputs: Outputs; attempts: number }
+  | { kind: 'failed'; key?: StageKey; code: FailureCode; message: string; attempts: number }
+  | { kind: 'cancelled'; key?: StageKey }
+  | { kind: 'blocked'; by: string };
+
+/** A stage of a run as the CLI follows it. */
+export type StageState = { kind: 'waiting' } | { kind: 'running'; key: StageKey } | StageOutcome;

@@ -1,0 +1,89 @@
+import type { Command } from './command.ts';
+
+export interface CommandEntry {
+  name: string;
+  summary: string;
+  usage: string;
+  /** What follows the usage in help: options, then examples. */
+  details: string;
+  load: () => Promise<{ command: Command }>;
+}
+
+/** Every command with its help; its code is loaded when it is called. */
+export const commandEntries: readonly CommandEntry[] = [
+  {
+    name: 'run',
+    summary: 'make what a spec asks for; what is in the store already is not made again',
+    usage: 'fretsaw run <spec> [--profile <name>] [--param <name>=<value>]... [--recompute <stage> --reason <text>]',
+    details: `Options:
+  --profile <name>      use the spec's profile of this name
+  --param name=value    set a param of the spec; may be given several times
+  --recompute <stage>   make this stage again although the store has it; needs --reason
+  --reason <text>       why, kept in the new record
+  --max-in-flight <n>   stages at work or waited for at once (64)
+
+Ctrl-C stops cleanly: jobs take a last snapshot. The same command goes on from there.
+
+Example:
+  fretsaw run specs/gpt-oss-puzzle-88b.yaml --profile rehearsal
+`,
+    load: () => import('./run.ts'),
+  },
+  {
+    name: 'status',
+    summary: 'runs and their states, newest first',
+    usage: 'fretsaw status [--limit <n>]',
+    details: 'Example:\n  fretsaw status --limit 5\n',
+    load: () => import('./status.ts'),
+  },
+  {
+    name: 'show',
+    summary: 'one run: stages, attempts, outputs, and why what failed has failed',
+    usage: 'fretsaw show <run>',
+    details: 'A run may be named by the end of its id, or as `last`.\n\nExample:\n  fretsaw show last\n',
+    load: () => import('./show.ts'),
+  },
+  {
+    name: 'logs',
+    summary: 'what the jobs of a stage wrote',
+    usage: 'fretsaw logs <run> <stage> [-f] [--attempt <n>]',
+    details: 'Options:\n  -f, --follow     go on until the stage has ended\n  --attempt <n>    another attempt than the newest\n\nExample:\n  fretsaw logs last distill -f\n',
+    load: () => import('./logs.ts'),
+  },
+  {
+    name: 'cancel',
+    summary: 'stop a run; a stage that another run wants goes on',
+    usage: 'fretsaw cancel <run>',
+    details: 'Example:\n  fretsaw cancel last\n',
+    load: () => import('./cancel.ts'),
+  },
+  {
+    name: 'doctor',
+    summary: 'what is installed, and what answers',
+    usage: 'fretsaw doctor',
+    details: 'Example:\n  fretsaw doctor --json\n',
+    load: () => import('./doctor.ts'),
+  },
+];
+
+export function overview(): string {
+  const width = Math.max(...commandEntries.map(({ name }) => name.length));
+  const lines = commandEntries.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`);
+  return `fretsaw makes mixture-of-experts models cheaper to serve, as a durable pipeline.
+
+Usage: fretsaw <command> [arguments] [--json]
+
+${lines.join('\n')}
+
+--json prints one JSON document. fretsaw help <command> tells more.
+
+Example:
+  fretsaw run specs/gpt-oss-puzzle-88b.yaml --profile rehearsal
+`;
+}
+
+export function helpOf(name: string): string {
+  const entry = commandEntries.find((command) => command.name === name);
+  if (entry === undefined) return overview();
+  return `fretsaw ${entry.name}: ${entry.summary}\n\nUsage: ${entry.usage}\n\n${entry.details}`;
+}

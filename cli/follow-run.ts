@@ -1,0 +1,67 @@
+import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RunChanges, RunRequest, RunSummary } from '../workflows/index.ts';
+import { exitCodes } from './command.ts';
+import type { LiveView } from './live-view.ts';
+
+export interface FollowedRun {
+  id: string;
+  handle: WorkflowHandle<(request: RunRequest) => Promise<RunSummary>>;
+  /** Renews `handle` after the server was away. */
+  reconnect: () => Promise<void>;
+}
+
+const lookMs = 500;
+
+/** Shows a run until it ends. Ctrl-C asks it to stop and goes on showing; a second one leaves at once. */
+export async function followRun(run: FollowedRun, view: LiveView): Promise<RunSummary> {
+  let interrupts = 0;
+  const interrupt = (): void => {
+    if (++interrupts > 1) process.exit(exitCodes.interrupted);
+    view.note('stopping: jobs take a last snapshot (Ctrl-C again leaves at once)');
+    void run.handle.cancel().catch(() => undefined);
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  try {
+    for (let next = 0; ; ) {
+      const followed = await followConnected(run, { view, next });
+      if ('summary' in followed) return followed.summary;
+      next = followed.next;
+      await sleep(lookMs);
+      await run.reconnect();
+      if (interrupts > 0) void run.handle.cancel().catch(() => undefined);
+    }
+  } finally {
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+  }
+}
+
+interface Following {
+  view: LiveView;
+  /** Number of the first change not yet seen. */
+  next: number;
+}
+
+/** Until the run ends or the connection does. */
+async function followConnected(run: FollowedRun, { view, next }: Following): Promise<{ summary: RunSummary } | { next: number }> {
+  let seen = next;
+  const end = run.handle.result().then(
+    (summary) => ({ summary }),
+    (error: unknown) => ({ error }),
+  );
+  for (;;) {
+    const first = await Promise.race([end, sleep(lookMs, undefined)]);
+    if (first !== undefined && 'summary' in first) return first;
+    if (first !== undefined) {
+      if (first.error instanceof WorkflowFailedError) throw first.error;
+      return { next: seen };
+    }
+    const changes = await run.handle.query<RunChanges, [number]>('changes', seen).catch(() => undefined);
+    if (changes === undefined) continue;
+    seen = changes.next;
+    for (const [name, state] of changes.stages) view.set(name, state);
+    view.draw();
+  }
+}

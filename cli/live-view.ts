@@ -1,0 +1,117 @@
+import type { Plan } from '../compiler/plan.ts';
+import { hexOf } from '../core/digest.ts';
+import type { StageOutcome, StageState } from '../workflows/index.ts';
+import type { Terminal } from './command.ts';
+import { paint } from './paint.ts';
+import { describeProgress, describeSeconds, readStageProgress, type StageProgress } from './progress.ts';
+import { describeOutcome } from './run-table.ts';
+
+interface Follow {
+  startedAt: number;
+  /** First progress seen, to measure a rate when the job tells none. */
+  first?: { at: number; step: number };
+}
+
+/**
+ * The state of a run as it goes: on a terminal, one line for each stage at work, redrawn in place;
+ * in a pipe, one plain line whenever a stage starts or ends, and every half minute while it works.
+ */
+export class LiveView {
+  readonly #plan: Plan;
+  readonly #terminal: Terminal;
+  readonly #work: string;
+  readonly #states = new Map<string, StageState>();
+  readonly #follows = new Map<string, Follow>();
+  readonly #toldAt = new Map<string, number>();
+  #drawnLines = 0;
+
+  constructor(plan: Plan, terminal: Terminal, work: string) {
+    this.#plan = plan;
+    this.#terminal = terminal;
+    this.#work = work;
+  }
+
+  get outcomes(): Map<string, StageOutcome> {
+    const ended = [...this.#states].filter(([, state]) => state.kind !== 'waiting' && state.kind !== 'running');
+    return new Map(ended as [string, StageOutcome][]);
+  }
+
+  set(name: string, state: StageState): void {
+    this.#states.set(name, state);
+    if (state.kind === 'running') {
+      if (!this.#follows.has(name)) this.#follows.set(name, { startedAt: Date.now() });
+      return;
+    }
+    if (state.kind === 'waiting' || state.kind === 'cached') return;
+    this.#print(`${this.#label(name)}  ${describeOutcome(state, this.#terminal)}${this.#took(name)}`);
+  }
+
+  draw(): void {
+    const running = this.#plan.stages.filter(({ name }) => this.#states.get(name)?.kind === 'running');
+    const lines = running.map(({ name }) => `${this.#label(name)}  ${paint(this.#terminal, 'cyan', 'running')}  ${this.#progress(name)}`);
+    if (this.#terminal.isTty) this.#redraw(lines);
+    else this.#tell(running.map(({ name }) => name));
+  }
+
+  clear(): void {
+    if (this.#drawnLines > 0) this.#terminal.out(`\u001b[${this.#drawnLines}A\u001b[J`);
+    this.#drawnLines = 0;
+  }
+
+  note(text: string): void {
+    this.clear();
+    this.#terminal.err(`${text}\n`);
+  }
+
+  #redraw(lines: string[]): void {
+    this.clear();
+    const left = this.#plan.stages.length - this.outcomes.size;
+    const shown = lines.slice(0, 20).map((line) => line.slice(0, this.#terminal.columns + 9));
+    shown.push(paint(this.#terminal, 'dim', `${this.outcomes.size}/${this.#plan.stages.length} stages, ${lines.length} at work, ${left - lines.length} to come`));
+    this.#terminal.out(`${shown.join('\n')}\n`);
+    this.#drawnLines = shown.length;
+  }
+
+  #tell(names: string[]): void {
+    const now = Date.now();
+    for (const name of names) {
+      if (now - (this.#toldAt.get(name) ?? this.#follows.get(name)?.startedAt ?? now) < 30_000) continue;
+      this.#toldAt.set(name, now);
+      this.#terminal.err(`${this.#label(name)}  running  ${this.#progress(name)}\n`);
+    }
+  }
+
+  #print(line: string): void {
+    if (this.#terminal.isTty) {
+      this.clear();
+      this.#terminal.out(`${line}\n`);
+    } else this.#terminal.err(`${line}\n`);
+  }
+
+  #progress(name: string): string {
+    const state = this.#states.get(name);
+    const follow = this.#follows.get(name);
+    if (state?.kind !== 'running' || follow === undefined) return '';
+    const progress = readStageProgress(this.#work, hexOf(state.key));
+    const age = describeSeconds((Date.now() - follow.startedAt) / 1000);
+    const told = describeProgress(progress, this.#measure(follow, progress));
+    return told === '' ? age : `${told}  (${age})`;
+  }
+
+  #measure(follow: Follow, progress: StageProgress | undefined): number | null {
+    if (progress === undefined || progress.total === 0) return null;
+    follow.first ??= { at: Date.now(), step: progress.step };
+    const seconds = (Date.now() - follow.first.at) / 1000;
+    return seconds < 2 ? null : (progress.step - follow.first.step) / seconds;
+  }
+
+  #took(name: string): string {
+    const follow = this.#follows.get(name);
+    return follow === undefined ? '' : `  ${describeSeconds((Date.now() - follow.startedAt) / 1000)}`;
+  }
+
+  #label(name: string): string {
+    const width = Math.min(40, Math.max(...this.#plan.stages.map((stage) => stage.name.length)));
+    return name.padEnd(width);
+  }
+}

@@ -1,0 +1,143 @@
+import { Client, Connection } from '@temporalio/client';
+import { createHash, randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Plan } from '../compiler/plan.ts';
+import { digestFromHex, type Digest } from '../core/digest.ts';
+import { Failure } from '../core/errors.ts';
+import { listFinished, writeRunStarted } from '../lineage/run.ts';
+import { namedCluster } from '../workers/cluster.ts';
+import { homePaths } from '../workers/home.ts';
+import { Session } from '../workers/session.ts';
+import { ownPools, taskQueuesOf, type WorkerSettings } from '../workers/worker-settings.ts';
+import type { RunRequest, RunSummary, StageOutcome } from '../workflows/index.ts';
+import { exitCodes, type Invocation } from './command.ts';
+import { followRun, type FollowedRun } from './follow-run.ts';
+import { LiveView } from './live-view.ts';
+import { renderEnd } from './run-table.ts';
+import type { LiveRun, RunChoice } from './run.ts';
+import { version } from './version.ts';
+
+/** Runs what is missing on the cluster that the environment names, or on this home's own server. */
+export async function runLive(live: LiveRun): Promise<number> {
+  const { invocation, plan } = live;
+  const paths = homePaths(invocation.env, invocation.cwd);
+  const settings = workerSettings(invocation, paths.root);
+  if (settings.isEmbedded) checkPools(plan);
+  const startedAt = Date.now();
+  const view = new LiveView(plan, invocation.terminal, paths.work);
+  const session = await Session.open(paths, settings, (what) => { view.note(`${what} had ended and was started again`); });
+  try {
+    const run = await startRun(live, { settings, connect: () => connect(session, invocation.env) });
+    const summary = await followRun(run, view);
+    view.clear();
+    const end = summary.state;
+    const outcomes = await outcomesOf(live.store, summary);
+    await renderEnd(plan, { run: run.id, state: end, outcomes, seconds: (Date.now() - startedAt) / 1000 }, live);
+    if (end === 'cancelled') invocation.terminal.err('stopped; the same command goes on from here\n');
+    return end === 'done' ? exitCodes.ok : end === 'cancelled' ? exitCodes.interrupted : exitCodes.failed;
+  } finally {
+    await session.close();
+  }
+}
+
+/** What ended well is in the store; what did not comes with the summary, and says why. */
+async function outcomesOf(store: LiveRun['store'], summary: RunSummary): Promise<Map<string, StageOutcome>> {
+  const finished = (await listFinished(store.documents, summary.run)).at(-1);
+  const outcomes = new Map<string, StageOutcome>();
+  for (const { stage, outcome, key, outputs } of finished?.stages ?? []) {
+    if (key === undefined || outputs === undefined) continue;
+    if (outcome === 'cached') outcomes.set(stage, { kind: 'cached', key, outputs });
+    if (outcome === 'ran') outcomes.set(stage, { kind: 'ran', key, outputs, attempts: 1 });
+  }
+  for (const [stage, outcome] of summary.problems) outcomes.set(stage, outcome);
+  return outcomes;
+}
+
+function workerSettings({ env, installation }: Invocation, home: string): WorkerSettings {
+  const isEmbedded = namedCluster(env) === undefined;
+  const suffix = isEmbedded ? '' : `@${createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12)}`;
+  return { home, root: installation.root, isEmbedded, queueSuffix: suffix };
+}
+
+/** A stage for a pool that nobody can serve would wait for ever. */
+function checkPools(plan: Plan): void {
+  const stage = plan.stages.find(({ pool }) => !ownPools.has(pool));
+  if (stage === undefined) return;
+  throw new Failure('NO_POOL', `${stage.name} asks for pool ${stage.pool}, and the embedded server has only this host's (${[...ownPools].join(', ')}): choose a profile for it, or set TEMPORAL_ADDRESS`);
+}
+
+async function connect(session: Session, env: NodeJS.ProcessEnv): Promise<Client> {
+  const named = session.port === undefined ? namedCluster(env) : undefined;
+  const address = session.port === undefined ? undefined : `127.0.0.1:${session.port}`;
+  for (let tries = 0; ; tries++) {
+    try {
+      const connection = await Connection.connect({ ...(named?.connectionOptions ?? {}), ...(address === undefined ? {} : { address }) });
+      return new Client({ connection, namespace: named?.namespace ?? 'default' });
+    } catch (error) {
+      if (tries > 100) throw new Failure('TIMEOUT', `Temporal does not answer: ${String(error)}`, { cause: error });
+      await sleep(100);
+    }
+  }
+}
+
+interface Starting {
+  settings: WorkerSettings;
+  connect: () => Promise<Client>;
+}
+
+async function startRun(live: LiveRun, { settings, connect: newClient }: Starting): Promise<FollowedRun> {
+  const { plan, choice, invocation, store } = live;
+  const id = newRunId();
+  const text = `${JSON.stringify(plan)}\n`;
+  const planDigest = digestFromHex(createHash('sha256').update(text).digest('hex'));
+  const client = await newClient();
+  await store.documents.create(`runs/${id}/plan`, text);
+  await writeStart(live, id, planDigest);
+  const request: RunRequest = {
+    run: id,
+    spec: plan.spec.name,
+    planDigest,
+    queues: taskQueuesOf(settings),
+    maxInFlight: choice.maxInFlight,
+    ...patience(invocation.env),
+    ...(choice.recompute === undefined ? {} : { recompute: choice.recompute }),
+  };
+  const handle = await client.workflow.start<(request: RunRequest) => Promise<RunSummary>>('runPipeline', {
+    workflowId: `run-${id}`,
+    taskQueue: request.queues.control,
+    args: [request],
+    memo: { spec: plan.spec.name, plan: planDigest },
+    staticSummary: `${plan.spec.name}${plan.spec.profile === null ? '' : ` (${plan.spec.profile})`}`,
+  });
+  const started: FollowedRun = { id, handle, reconnect: async () => {
+    started.handle = (await newClient()).workflow.getHandle(`run-${id}`);
+  } };
+  return started;
+}
+
+async function writeStart({ plan, choice, store }: LiveRun, run: string, planDigest: Digest): Promise<void> {
+  await writeRunStarted(store.documents, {
+    schema: 'fretsaw/run-started/v1',
+    run,
+    spec: plan.spec,
+    plan: planDigest,
+    startedAt: new Date().toISOString(),
+    host: hostname(),
+    fretsaw: version,
+    ...(choice.recompute === undefined ? {} : { recompute: choice.recompute }),
+  });
+}
+
+/** For tests of lost workers; nobody else has a reason to change these. */
+function patience(env: NodeJS.ProcessEnv): { heartbeatSeconds: number; leaseSeconds: number } {
+  return {
+    heartbeatSeconds: Number(env['FRETSAW_HEARTBEAT_SECONDS'] || 15),
+    leaseSeconds: Number(env['FRETSAW_LEASE_SECONDS'] || 60),
+  };
+}
+
+function newRunId(): string {
+  const time = new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-');
+  return `${time}-${randomBytes(2).toString('hex')}`;
+}

@@ -1,0 +1,91 @@
+import { parseArgs } from 'node:util';
+import type { Plan } from '../compiler/plan.ts';
+import { homePaths, openHomeStore } from '../workers/home.ts';
+import { kindVersions } from '../workers/kind-versions.ts';
+import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
+import { renderDiagnostics } from './diagnostics.ts';
+import { loadPlan } from './load-plan.ts';
+import { resolvePlan, type Resolved } from './resolve-plan.ts';
+import { renderCached } from './run-table.ts';
+
+export interface RunChoice {
+  spec: string;
+  profile?: string;
+  params: Record<string, string>;
+  recompute?: { stage: string; reason: string };
+  maxInFlight: number;
+}
+
+/** Makes what a spec asks for. When the store has all of it, nothing of Temporal is even loaded. */
+export const command: Command = {
+  async run(invocation) {
+    const choice = parseChoice(invocation.args);
+    const loaded = loadPlan(choice.spec, choice, invocation);
+    if (!loaded.ok) {
+      renderDiagnostics(loaded.error, invocation);
+      return exitCodes.usage;
+    }
+    const plan = loaded.value;
+    checkRecompute(plan, choice);
+    const store = openHomeStore(homePaths(invocation.env, invocation.cwd).root);
+    const { versions } = kindVersions(invocation.installation.root);
+    const resolved = await resolvePlan(plan, store, versions);
+    if (resolved.misses.length === 0 && choice.recompute === undefined) {
+      await renderCached(plan, resolved, { invocation, store });
+      return exitCodes.ok;
+    }
+    const { runLive } = await import('./run-live.ts');
+    return await runLive({ invocation, choice, plan, resolved, store });
+  },
+};
+
+export interface LiveRun {
+  invocation: Invocation;
+  choice: RunChoice;
+  plan: Plan;
+  resolved: Resolved;
+  store: ReturnType<typeof openHomeStore>;
+}
+
+function parseChoice(args: string[]): RunChoice {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      profile: { type: 'string' },
+      param: { type: 'string', multiple: true, default: [] },
+      recompute: { type: 'string' },
+      reason: { type: 'string' },
+      'max-in-flight': { type: 'string', default: '64' },
+    },
+  });
+  const [spec, ...more] = positionals;
+  if (spec === undefined || more.length > 0) throw new UsageError('expected one spec file');
+  if ((values.recompute === undefined) !== (values.reason === undefined)) {
+    throw new UsageError('--recompute and --reason go together: the reason is kept in the new record');
+  }
+  const maxInFlight = Number(values['max-in-flight']);
+  if (!Number.isInteger(maxInFlight) || maxInFlight < 1 || maxInFlight > 1000) {
+    throw new UsageError(`--max-in-flight: expected 1 to 1000, found ${values['max-in-flight']}`);
+  }
+  const { recompute, reason } = values;
+  return {
+    spec,
+    maxInFlight,
+    params: Object.fromEntries(values.param.map(parseParam)),
+    ...(values.profile === undefined ? {} : { profile: values.profile }),
+    ...(recompute === undefined || reason === undefined ? {} : { recompute: { stage: recompute, reason } }),
+  };
+}
+
+function parseParam(text: string): [name: string, value: string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new UsageError(`--param: expected name=value, found ${text}`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+function checkRecompute(plan: Plan, { recompute }: RunChoice): void {
+  if (recompute === undefined || plan.stages.some(({ name }) => name === recompute.stage)) return;
+  throw new UsageError(`--recompute: the plan has no stage ${recompute.stage}`);
+}
+

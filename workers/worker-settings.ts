@@ -1,0 +1,38 @@
+import { join } from 'node:path';
+import type { TaskQueues } from '../activities/run-request.ts';
+
+/** What the command line tells the worker process that it starts: one JSON argument. */
+export interface WorkerSettings {
+  home: string;
+  /** The folder that holds dist/, engine/ and .venv/. */
+  root: string;
+  /** True: the server of this home, found by its file. False: the cluster that the environment names. */
+  isEmbedded: boolean;
+  /** Suffix of all task queues, so that homes that share a cluster do not take each other's work. */
+  queueSuffix: string;
+}
+
+/** The queue of this host's own pool. */
+export const localPool = 'local';
+
+/** Pool names that this host serves without being told to. */
+export const ownPools: ReadonlySet<string> = new Set(['default', localPool]);
+
+export function taskQueuesOf({ queueSuffix }: Pick<WorkerSettings, 'queueSuffix'>): TaskQueues {
+  return { control: `control${queueSuffix}`, waiters: `waiters${queueSuffix}` };
+}
+
+/** A pool's queue is the pool's name; the local pool belongs to one home. */
+export function poolQueueOf({ queueSuffix }: Pick<WorkerSettings, 'queueSuffix'>): (pool: string) => string {
+  return (pool) => (ownPools.has(pool) ? `${localPool}${queueSuffix}` : pool);
+}
+
+export const programPaths = {
+  python: (root: string): string => join(root, '.venv', 'bin', 'python'),
+  temporal: (root: string): string => join(root, '.venv', 'bin', 'temporal'),
+  engine: (root: string): string => join(root, 'engine', 'src'),
+  worker: (root: string): string => join(root, 'dist', 'worker.js'),
+  workflows: (root: string): string => join(root, 'dist', 'workflows.js'),
+  job: (root: string): string => join(root, 'dist', 'job.js'),
+  build: (root: string): string => join(root, 'dist', 'build.json'),
+};

@@ -1,0 +1,5 @@
+export { runPipeline } from './run-pipeline.ts';
+export { runStage } from './run-stage.ts';
+export type { RunRequest, RunSummary } from '../activities/run-request.ts';
+export type { Outputs, StageOutcome, StageState } from '../activities/stage-request.ts';
+export type { RunChanges } from './messages.ts';
