@@ -14,13 +14,13 @@ from fretsaw_engine.methods.score.blocks import layer_choices, score_choices
 from fretsaw_engine.methods.score.experts import rounded
 from fretsaw_engine.methods.score.long_context import rows_with, score_windows
 from fretsaw_engine.methods.score.parent import calibration_rows
+from fretsaw_engine.methods.score.ranking import read_ranking
 from fretsaw_engine.moe.checkpoint import load_model
 from fretsaw_engine.moe.puzzle import layer_windows
 from fretsaw_engine.training.settings import read_settings, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from fretsaw_engine.job import Job
     from fretsaw_engine.methods.score.blocks import Choice, LayerChoices
@@ -68,7 +68,7 @@ def run(job: Job) -> None:
     )
     choices = layer_choices(
         model,
-        read_ranking(job.input("experts").path, model),
+        read_ranking(job.input("experts").path, experts_of(model)),
         settings.expert_counts,
         settings.windows,
     )
@@ -92,18 +92,9 @@ def run(job: Job) -> None:
     (job.outputs["scores"] / "scores.json").write_text(text, encoding="utf-8")
 
 
-def read_ranking(folder: Path, model: Any) -> list[list[int]]:
-    """Expert ids of every layer, best first; BAD_INPUT unless it is a ranking of this model."""
-    path = folder / "ranking.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        orders = [[entry["expert"] for entry in layer["experts"]] for layer in document["layers"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StageFailure("BAD_INPUT", f"ranking {path}: {error!r}") from error
-    counts = [layer.mlp.router.weight.shape[0] for layer in model.model.layers]
-    if [sorted(order) for order in orders] != [list(range(count)) for count in counts]:
-        raise StageFailure("BAD_INPUT", f"ranking {path} is not one of this model's experts")
-    return orders
+def experts_of(model: Any) -> list[int]:
+    """Number of experts of every layer."""
+    return [layer.mlp.router.weight.shape[0] for layer in model.model.layers]
 
 
 def _check_counts(expert_counts: list[int], model: Any) -> None:
