@@ -63,6 +63,7 @@ class GptOssPuzzleConfig(GptOssConfig):
 
     block_configs: list[dict[str, int | None]] | None = None
     kv_cache_scheme: dict[str, Any] | None = None
+    kv_cache_skip_layers: list[int] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         given_types = self.layer_types
@@ -134,7 +135,8 @@ class GptOssPuzzleAttention(GptOssAttention):
 
     def __init__(self, config: GptOssPuzzleConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
-        self.has_fp8_cache = config.kv_cache_scheme is not None
+        skipped = config.kv_cache_skip_layers or []
+        self.has_fp8_cache = config.kv_cache_scheme is not None and layer_idx not in skipped
         if self.has_fp8_cache:
             self.register_buffer("k_scale", torch.full((), float("nan"), dtype=torch.float32))
             self.register_buffer("v_scale", torch.full((), float("nan"), dtype=torch.float32))
@@ -352,9 +354,13 @@ def build_model(config: Mapping[str, Any], *, experts_implementation: str = "gro
         for key, value in config.items()
         if key not in ("quantization_config", "dtype", "model_type", "architectures")
     }
-    scheme = (config.get("quantization_config") or {}).get("kv_cache_scheme")
+    quantization = config.get("quantization_config") or {}
     try:
-        parsed = GptOssPuzzleConfig(**plain, kv_cache_scheme=scheme)
+        parsed = GptOssPuzzleConfig(
+            **plain,
+            kv_cache_scheme=quantization.get("kv_cache_scheme"),
+            kv_cache_skip_layers=quantization.get("kv_cache_skip_layers"),
+        )
     except (TypeError, ValueError) as error:
         raise StageFailure("BAD_INPUT", f"config.json: {error}") from error
     return GptOssPuzzleForCausalLM._from_config(
@@ -368,7 +374,7 @@ def build_model(config: Mapping[str, Any], *, experts_implementation: str = "gro
 def load_kv_scales(model: Any, get: Callable[[str], torch.Tensor], names: Container[str]) -> None:
     """Fill every quantised layer's scales. Absent is an error here; others take 1.0 in silence."""
     for layer, module in enumerate(model.model.layers):
-        for scale in ("k_scale", "v_scale"):
+        for scale in ("k_scale", "v_scale") if module.self_attn.has_fp8_cache else ():
             name = f"{attention_prefix(layer)}{scale}"
             if name not in names:
                 raise StageFailure("BAD_INPUT", f"kv_cache_scheme is set and {name} is missing")

@@ -45,15 +45,23 @@ class Batch:
         return self.model.model.embed_tokens(self.input_ids_BT)
 
     def attend(
-        self, layer: int, hidden_BTD: torch.Tensor, window: int | None | str = "own"
+        self,
+        layer: int,
+        hidden_BTD: torch.Tensor,
+        window: int | None | str = "own",
+        cache: Any = None,
     ) -> torch.Tensor:
-        """First half of a layer, with its own window or with another one."""
+        """First half of a layer, with its own window or with another one.
+
+        `cache.update(k, v, layer)` is handed K (after RoPE) and V, and gives back what to use.
+        """
         block = self.model.model.layers[layer]
         seen = self.windows[layer] if isinstance(window, str) else window
         output_BTD, _ = block.self_attn(
             hidden_states=block.input_layernorm(hidden_BTD),
             position_embeddings=tuple(_copies(x, hidden_BTD.shape[0]) for x in self.rope),
             attention_mask=_copies(self._mask(seen), hidden_BTD.shape[0]),
+            past_key_values=cache,
         )
         return hidden_BTD + output_BTD
 
