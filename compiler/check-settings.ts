@@ -39,6 +39,7 @@ export function checkSetting(node: Node, setting: Setting, checking: Checking): 
     case 'string':
       return node.kind === 'scalar' ? checkString(node, setting, checking) : undefined;
     case 'boolean':
+    case 'null':
       return node.kind === 'scalar' ? node.value : undefined;
   }
 }
@@ -91,6 +92,8 @@ function fits(node: Node, setting: Setting): boolean {
       return node.kind === 'scalar' && typeof node.value === 'string';
     case 'boolean':
       return node.kind === 'scalar' && typeof node.value === 'boolean';
+    case 'null':
+      return node.kind === 'scalar' && node.value === null;
   }
 }
 
@@ -191,5 +194,7 @@ function nameOf(setting: Setting): string {
       return setting.enum === undefined ? 'text' : `one of ${setting.enum.join(', ')}`;
     case 'boolean':
       return 'true or false';
+    case 'null':
+      return 'null';
   }
 }

@@ -1,6 +1,6 @@
 import { forward, forwardAndBackward, tokensCost } from './compute.ts';
 import { numberIn, type Kind } from './kind.ts';
-import { integer, number, seed, settings } from './setting.ts';
+import { choice, integer, number, seed, settings } from './setting.ts';
 
 export const distillKind: Kind = {
   name: 'distill',
@@ -21,19 +21,27 @@ export const distillKind: Kind = {
         minimum: 1,
         unit: 'sequences',
       }),
-      learning_rate: number('Peak learning rate.', { default: 1e-4, exclusiveMinimum: 0, maximum: 1 }),
+      learning_rate: number('Peak learning rate.', { default: 3e-4, exclusiveMinimum: 0, maximum: 1 }),
+      schedule: choice('How the rate falls after the warm-up.', ['constant', 'linear', 'cosine'], 'cosine'),
       warmup: number('Share of the steps over which the rate rises.', {
-        default: 0.05,
+        default: 0.03,
         minimum: 0,
-        maximum: 1,
+        maximum: 0.99,
       }),
+      weight_decay: number('Weight decay.', { default: 0, minimum: 0 }),
+      max_grad_norm: number('Largest norm of the gradient.', { default: 1, exclusiveMinimum: 0 }),
       temperature: number('Softening of both distributions.', { default: 1, exclusiveMinimum: 0 }),
       ce_weight: number('Weight of plain cross-entropy beside the divergence.', {
         default: 0,
         minimum: 0,
         maximum: 1,
       }),
-      snapshot_every: integer('Steps between snapshots.', { default: 100, minimum: 1, unit: 'steps' }),
+      snapshot_every: integer('Steps between snapshots.', { default: 50, minimum: 1, unit: 'steps' }),
+      chunk: integer('Positions whose logits are in memory at once.', {
+        default: 2048,
+        minimum: 1,
+        unit: 'tokens',
+      }),
       seed,
     },
     ['tokens'],

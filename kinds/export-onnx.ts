@@ -1,6 +1,6 @@
 import { unknownCost } from './compute.ts';
 import type { Kind } from './kind.ts';
-import { choice, integer, number, record, settings } from './setting.ts';
+import { choice, integer, number, record, seed, settings } from './setting.ts';
 
 export const exportOnnxKind: Kind = {
   name: 'export-onnx',
@@ -16,13 +16,15 @@ export const exportOnnxKind: Kind = {
     check: record(
       'How the export is compared with PyTorch.',
       {
-        prompts: integer('Prompts compared.', { default: 4, minimum: 1, unit: 'prompts' }),
-        tolerance: number('Largest difference of a logit that passes.', {
+        prompts: integer('Sequences compared.', { default: 4, minimum: 1, unit: 'sequences' }),
+        tokens: integer('Tokens of a sequence.', { default: 40, minimum: 2, unit: 'tokens' }),
+        tolerance: number('Largest difference that passes, as a share of the greatest logit.', {
           default: 1e-3,
           exclusiveMinimum: 0,
         }),
+        seed,
       },
-      { default: { prompts: 4, tolerance: 1e-3 } },
+      { default: { prompts: 4, tokens: 40, tolerance: 1e-3, seed: 1 } },
     ),
   }),
   inputs: { model: { description: 'The checkpoint to export.', types: ['checkpoint'] } },

@@ -22,6 +22,11 @@ export const generateKind: Kind = {
         minimum: 0,
         maximum: 5,
       }),
+      top_p: number('Samples from the likeliest tokens that make up this share.', {
+        default: 1,
+        exclusiveMinimum: 0,
+        maximum: 1,
+      }),
       samples_per_prompt: integer('Answers to each prompt.', { default: 1, minimum: 1 }),
       batch_size: integer('Prompts in one batch; part of the key because sampling draws in batch order.', {
         default: 64,

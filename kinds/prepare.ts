@@ -1,6 +1,6 @@
 import { unknownCost } from './compute.ts';
 import type { Kind } from './kind.ts';
-import { choice, flag, integer, list, mapOf, number, seed, settings, text } from './setting.ts';
+import { choice, flag, integer, list, mapOf, number, seed, settings } from './setting.ts';
 
 export const effort = choice('Reasoning effort, as the Harmony system message says it.', [
   'low',
@@ -14,10 +14,10 @@ export const prepareKind: Kind = {
   summary:
     'A data set as packed, seeded shards in the Harmony format; what overlaps with evaluation sets is removed and listed.',
   example:
-    'calibration: { kind: prepare, inputs: { tokenizer: parent, exclude: [tasks.data] }, with: { generator: mix, split: calibration, examples: 256 } }',
+    'calibration: { kind: prepare, inputs: { tokenizer: parent, exclude: [tasks.data] }, with: { generator: rehearsal-tasks, split: calibration, examples: 256 } }',
   with: settings(
     {
-      generator: text('Id of a seeded task generator; instead of the input `source`.', { minLength: 1 }),
+      generator: choice('A seeded task generator; instead of the input `source`.', ['rehearsal-tasks']),
       split: choice('Which disjoint part of the seeds or rows.', ['train', 'calibration', 'heldout']),
       examples: integer('Examples asked for.', { minimum: 1, unit: 'examples' }),
       efforts: list('Efforts that examples are written for, in turn.', effort, {
@@ -26,8 +26,9 @@ export const prepareKind: Kind = {
         uniqueItems: true,
       }),
       tasks: mapOf(
-        'Share of each task; all alike when absent.',
+        'Share of each task of the generator; all alike when empty.',
         number('Share, relative to the others.', { minimum: 0 }),
+        { default: {} },
       ),
       sequence_length: integer('Length that examples are packed to.', {
         default: 256,

@@ -1,6 +1,6 @@
 import { forward, forwardAndBackward, productOf, tokensCost } from './compute.ts';
 import type { Kind } from './kind.ts';
-import { choice, integer, mapOf, number, seed, settings } from './setting.ts';
+import { choice, flag, integer, mapOf, number, seed, settings } from './setting.ts';
 
 export const reinforceKind: Kind = {
   name: 'reinforce',
@@ -15,9 +15,13 @@ export const reinforceKind: Kind = {
         'high',
         'mixed',
       ]),
-      efforts: mapOf('Share of each effort among the prompts.', number('Share.', { minimum: 0 }), {
-        default: { high: 1 },
-      }),
+      efforts: mapOf(
+        'Share of each effort among the prompts; by variant when empty.',
+        number('Share.', { minimum: 0 }),
+        {
+          default: {},
+        },
+      ),
       steps: integer('Optimiser steps.', { minimum: 1, unit: 'steps' }),
       group_size: integer('Answers a prompt, compared with each other.', {
         default: 8,
@@ -26,12 +30,28 @@ export const reinforceKind: Kind = {
       }),
       prompts_per_step: integer('Prompts a step.', { default: 4, minimum: 1, unit: 'prompts' }),
       learning_rate: number('Learning rate.', { default: 1e-5, exclusiveMinimum: 0, maximum: 1 }),
+      warmup: number('Share of the steps over which the rate rises.', { default: 0, minimum: 0, maximum: 1 }),
+      max_grad_norm: number('Largest norm of the gradient.', { default: 1, exclusiveMinimum: 0 }),
       kl_beta: number('Weight of the divergence from the reference.', { default: 0, minimum: 0 }),
       clip: number('Clip range of the probability ratio.', { default: 0.2, exclusiveMinimum: 0, maximum: 1 }),
       max_new_tokens: integer('Longest answer.', { minimum: 1, unit: 'tokens' }),
       temperature: number('Sampling temperature.', { default: 1, exclusiveMinimum: 0, maximum: 5 }),
-      length_weight: mapOf('Penalty a token over the cap, by effort.', number('Weight.', { minimum: 0 }), {
-        default: {},
+      format_weight: number('Reward of an answer in the right form, beside 1 for a right one.', {
+        default: 0.2,
+        minimum: 0,
+      }),
+      length_weight: mapOf(
+        'Weight of the length penalty by effort; by variant when empty.',
+        number('Weight.', { minimum: 0 }),
+        {
+          default: {},
+        },
+      ),
+      mask_capped: flag('Leave answers that hit the cap out of the loss.', false),
+      sample_every: integer('Steps between answers that are kept to read.', {
+        default: 10,
+        minimum: 1,
+        unit: 'steps',
       }),
       snapshot_every: integer('Steps between snapshots.', { default: 10, minimum: 1, unit: 'steps' }),
       seed,

@@ -1,6 +1,58 @@
+import { hardwareNames } from '../costs/hardware.ts';
 import { fixedCost } from './compute.ts';
 import type { Kind } from './kind.ts';
-import { choice, integer, list, number, record, settings, text } from './setting.ts';
+import {
+  anyOf,
+  choice,
+  flag,
+  integer,
+  list,
+  nothing,
+  number,
+  record,
+  seed,
+  settings,
+  text,
+} from './setting.ts';
+
+const requests = integer('Requests served at once.', { minimum: 1, unit: 'requests' });
+const share = { minimum: 0, maximum: 1 };
+
+const scenario = record(
+  'One way in which the child is to be served.',
+  {
+    name: text('For people.', { minLength: 1 }),
+    hardware: choice('GPU of this scenario; that of the stage when absent.', hardwareNames),
+    gpus: integer('GPUs of one server.', { default: 1, minimum: 1, unit: 'GPUs' }),
+    input_tokens: integer('Prompt length.', { minimum: 1, unit: 'tokens' }),
+    output_tokens: integer('Answer length.', { minimum: 1, unit: 'tokens' }),
+    kv: choice('Number format of the cache.', ['fp8', 'bf16'], 'fp8'),
+    batch: anyOf('One is fixed, several are tried; powers of two when absent.', [
+      requests,
+      list('Tried.', requests, { minItems: 1 }),
+    ]),
+    must_fit: flag('Weights and cache must fit the server.', true),
+    memory_max: number('Weights and cache, as a share of the parent’s.', share),
+    time_max: number('Time of a batch, as a share of the parent’s.', share),
+    throughput_min: number('Generated tokens a second, all requests together.', {
+      minimum: 0,
+      unit: 'tokens/s',
+    }),
+    latency_ms_max: number('Time a token of one request.', { minimum: 0, unit: 'ms' }),
+  },
+  { required: ['name', 'input_tokens', 'output_tokens'] },
+);
+
+const layers = { minimum: 0, unit: 'layers' };
+const window = anyOf('A window in tokens, or null for full attention.', [
+  integer('Window.', { minimum: 1, unit: 'tokens' }),
+  nothing,
+]);
+const rule = record('A rule on one layer, or on all when `layer` is absent.', {
+  layer: integer('Layer, from 0.', { minimum: 0 }),
+  experts: integer('Kept experts.', { minimum: 1, unit: 'experts' }),
+  window,
+});
 
 export const selectKind: Kind = {
   name: 'select',
@@ -10,53 +62,69 @@ export const selectKind: Kind = {
   example:
     'select: { kind: select, inputs: { scores: blocks.scores, model: parent }, with: { experts_kept_max: 0.75, full_attention_windowed: 2 } }',
   with: settings({
-    scenarios: list(
-      'Serving scenarios that the child must fit.',
-      record(
-        'One scenario.',
-        {
-          name: text('For people.', { minLength: 1 }),
-          gpus: integer('GPUs of one server.', { default: 1, minimum: 1, unit: 'GPUs' }),
-          input_tokens: integer('Prompt length.', { minimum: 1, unit: 'tokens' }),
-          output_tokens: integer('Answer length.', { minimum: 1, unit: 'tokens' }),
-          batch: integer('Requests served at once; chosen when absent.', { minimum: 1, unit: 'requests' }),
-          memory_max: number('Weights and cache, as a share of the parent’s.', {
-            exclusiveMinimum: 0,
-            maximum: 1,
-          }),
-          time_max: number('Time a request, as a share of the parent’s.', {
-            exclusiveMinimum: 0,
-            maximum: 1,
-          }),
-        },
-        { required: ['name', 'input_tokens', 'output_tokens'] },
-      ),
-      { default: [] },
-    ),
-    experts_kept_max: number('Largest share of all experts that may stay.', {
-      default: 0.75,
-      exclusiveMinimum: 0,
-      maximum: 1,
-    }),
-    full_attention_windowed: integer('Full-attention layers that get a window.', {
-      minimum: 0,
-      unit: 'layers',
-    }),
+    scenarios: list('Serving scenarios that the child must fit.', scenario, { default: [] }),
+    experts_kept_max: number('Largest share of all experts that may stay.', share),
+    experts_kept_min: number('Smallest share of all experts that must stay.', share),
+    full_attention_windowed: anyOf('Full-attention layers that get a window.', [
+      integer('Exactly so many.', layers),
+      record('A bound.', {
+        exactly: integer('So many.', layers),
+        at_least: integer('So many or more.', layers),
+        at_most: integer('So many or fewer.', layers),
+      }),
+    ]),
     expert_multiple: integer('Every kept count divides by this (expert-parallel size).', {
       default: 1,
       minimum: 1,
       unit: 'experts',
     }),
-    long_context_weight: number('Weight of the long-context loss beside the block score.', {
+    expert_counts: list(
+      'Only these counts; all that were scored when absent.',
+      integer('Kept experts.', { minimum: 1 }),
+      { minItems: 1 },
+    ),
+    windows: list('Only these windows; all that were scored when absent.', window, { minItems: 1 }),
+    long_context_weight: number('Score that a unit of lost long-context accuracy counts as.', {
       default: 1,
       minimum: 0,
     }),
-    hardware: choice('Machine of the roofline.', ['h100-sxm'], 'h100-sxm'),
+    parameters_max: number('Largest number of parameters.', { minimum: 0, unit: 'parameters' }),
+    weight_gib_max: number('Largest size of the weights.', { minimum: 0, unit: 'GiB' }),
+    kv_max: record(
+      'Largest cache.',
+      {
+        context: integer('Tokens in the cache.', { minimum: 1, unit: 'tokens' }),
+        of_parent: number('Share of the parent’s cache.', share),
+      },
+      { required: ['context', 'of_parent'] },
+    ),
+    force: list('Choices that must be made.', rule, { default: [] }),
+    forbid: list('Choices that must not be made.', rule, { default: [] }),
+    hardware: choice('GPU of the roofline model.', hardwareNames, 'h100-sxm'),
     time_limit_seconds: number('Stops the solver; the proof then states the gap.', {
       default: 60,
       exclusiveMinimum: 0,
       unit: 's',
     }),
+    alternatives: record(
+      'Other good architectures to report.',
+      {
+        count: integer('How many.', { default: 3, minimum: 0 }),
+        distance: integer('Layers in which each differs from the others at least.', {
+          default: 1,
+          minimum: 1,
+          unit: 'layers',
+        }),
+      },
+      { default: { count: 3, distance: 1 } },
+    ),
+    noise_samples: integer('Repetitions with disturbed scores, for how sure each choice is.', {
+      default: 20,
+      minimum: 0,
+    }),
+    random_samples: integer('Random architectures to compare with.', { default: 200, minimum: 0 }),
+    pareto_points: integer('Points of the trade-off between score and cost.', { default: 20, minimum: 0 }),
+    seed,
   }),
   inputs: {
     scores: { description: 'Scores of every choice.', types: ['scores'] },

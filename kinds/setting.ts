@@ -5,7 +5,7 @@ import type { Json } from '../core/canonical-json.ts';
  * itself, so that every fault has a place in the YAML text, and specs/schema is generated from it.
  */
 export type Setting =
-  ObjectSetting | ArraySetting | NumberSetting | StringSetting | BooleanSetting | AnyOfSetting;
+  ObjectSetting | ArraySetting | NumberSetting | StringSetting | BooleanSetting | NullSetting | AnyOfSetting;
 
 interface Described {
   description: string;
@@ -48,6 +48,11 @@ export interface BooleanSetting extends Described {
   type: 'boolean';
 }
 
+/** Inside lists only: in a map, null deletes (overlays). */
+export interface NullSetting extends Described {
+  type: 'null';
+}
+
 export interface AnyOfSetting extends Described {
   anyOf: readonly Setting[];
 }
@@ -75,8 +80,8 @@ export function choice(description: string, values: readonly string[], fallback?
   };
 }
 
-export function flag(description: string, fallback: boolean): BooleanSetting {
-  return { type: 'boolean', description, default: fallback };
+export function flag(description: string, fallback?: boolean): BooleanSetting {
+  return { type: 'boolean', description, ...(fallback === undefined ? {} : { default: fallback }) };
 }
 
 export function list(
@@ -122,6 +127,8 @@ export const seed: NumberSetting = integer('Seed of everything drawn at random i
   minimum: 0,
   maximum: 2 ** 32 - 1,
 });
+
+export const nothing: NullSetting = { type: 'null', description: 'null' };
 
 /** `{secret: NAME}`: resolved on the worker; only the name is ever written down. */
 export const secret: ObjectSetting = record(
