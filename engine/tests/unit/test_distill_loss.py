@@ -16,8 +16,10 @@ TOKENS, STUDENT, TEACHER, WORDS = 23, 8, 12, 37
 
 def _inputs(dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
+
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=dtype)
+
     return {
         "student": normal(TOKENS, STUDENT).requires_grad_(),
         "head": normal(WORDS, STUDENT).requires_grad_(),
@@ -40,15 +42,24 @@ def _plain(x: dict[str, torch.Tensor], temperature: float, ce_weight: float) -> 
 
 
 @pytest.mark.parametrize("chunk", [1, 7, TOKENS, 1000])
-@pytest.mark.parametrize(("temperature", "ce_weight"), [(1.0, 0.0), (2.5, 0.0), (1.0, 1.0), (0.7, 0.3)])
+@pytest.mark.parametrize(
+    ("temperature", "ce_weight"), [(1.0, 0.0), (2.5, 0.0), (1.0, 1.0), (0.7, 0.3)]
+)
 def test_loss_and_gradients_equal_the_plain_formula(
     chunk: int, temperature: float, ce_weight: float
 ) -> None:
     ours, plain = _inputs(torch.float32), _inputs(torch.float32)
     result = distillation_loss(
-        ours["student"], ours["head"], ours["teacher"], ours["teacher_head"], ours["label"],
-        count=TOKENS, temperature=temperature, ce_weight=ce_weight, chunk=chunk,
-    )  # fmt: skip
+        ours["student"],
+        ours["head"],
+        ours["teacher"],
+        ours["teacher_head"],
+        ours["label"],
+        count=TOKENS,
+        temperature=temperature,
+        ce_weight=ce_weight,
+        chunk=chunk,
+    )
     expected = _plain(plain, temperature, ce_weight)
     (3 * result.loss).backward()
     (3 * expected).backward()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -12,6 +12,9 @@ from fretsaw_engine.data.packed import PADDING, Packed, pack, read_dataset
 from fretsaw_engine.harmony.render import Document
 from fretsaw_engine.job import StageFailure
 from fretsaw_engine.methods.distill.rows import IGNORED, PlannedRows, join, labels, plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _packed(rows: int = 10, length: int = 12) -> Packed:

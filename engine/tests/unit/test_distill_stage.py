@@ -14,9 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from training_rig import (
-    events, load_job, output_bytes, poison, run_killed, run_process, write_answers, write_child,
-    write_job, write_parent,
-)  # fmt: skip
+    events,
+    load_job,
+    output_bytes,
+    poison,
+    run_killed,
+    run_process,
+    write_answers,
+    write_child,
+    write_job,
+    write_parent,
+)
 
 from fretsaw_engine.job import run_job
 from fretsaw_engine.methods.distill import models, train
@@ -25,9 +33,13 @@ from fretsaw_engine.moe.gpt_oss import is_expert_or_router
 from fretsaw_engine.stages import distill
 
 SETTINGS: dict[str, Any] = {
-    "tokens": 9_000, "sequence_length": 80, "batch_size": 4, "learning_rate": 3e-3,
-    "snapshot_every": 8, "seed": 5,
-}  # fmt: skip
+    "tokens": 9_000,
+    "sequence_length": 80,
+    "batch_size": 4,
+    "learning_rate": 3e-3,
+    "snapshot_every": 8,
+    "seed": 5,
+}
 
 
 @dataclass(frozen=True)
@@ -41,9 +53,13 @@ class Rig:
         inputs = {"teacher": self.parent, "student": self.child, "data": [self.answers, self.more]}
         overridden = {name: changed.pop(name) for name in list(changed) if name in inputs}
         return write_job(
-            folder, "distill", {**SETTINGS, **changed}, {**inputs, **overridden},
-            ["checkpoint", "curves"], resume,
-        )  # fmt: skip
+            folder,
+            "distill",
+            {**SETTINGS, **changed},
+            {**inputs, **overridden},
+            ["checkpoint", "curves"],
+            resume,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -170,10 +186,12 @@ LIES: dict[str, tuple[Any, str]] = {
     "zeroed optimiser": (lambda s: _zero(s, "optimizer"), "optimizer norm"),
     "no state": (lambda s: (s / "state.json").unlink(), "state.json"),
     "half a file": (
-        lambda s: next(s.glob("trainable.*")).write_bytes(next(s.glob("trainable.*")).read_bytes()[:999]),
+        lambda s: next(s.glob("trainable.*")).write_bytes(
+            next(s.glob("trainable.*")).read_bytes()[:999]
+        ),
         "not whole",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("lie", list(LIES))

@@ -1,27 +1,41 @@
-"""Answers in batches: against transformers' generate, against other batches, and with the crash between shards."""
+"""Answers in batches: against transformers' generate, against other batches, and with the crash
+between shards.
+"""
 
 from __future__ import annotations
 
 import json
 import signal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from training_rig import (
-    examples, load_job, output_bytes, run_killed, run_process, write_child, write_job, write_parent,
+    examples,
+    load_job,
+    output_bytes,
+    run_killed,
+    run_process,
+    write_child,
+    write_job,
+    write_parent,
     write_prompts,
-)  # fmt: skip
+)
 
 from fretsaw_engine.harmony.render import rehearsal_renderer
 from fretsaw_engine.job import run_job
 from fretsaw_engine.methods.generate.answers import (
-    GenerateSettings, Question, questions, sort_answers,
-)  # fmt: skip
+    GenerateSettings,
+    Question,
+    questions,
+    sort_answers,
+)
 from fretsaw_engine.methods.generate.decode import Answer, Sampling, decode, draw
 from fretsaw_engine.moe.checkpoint import load_model, load_tokenizer
 from fretsaw_engine.stages import generate
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +62,13 @@ def test_greedy_answers_equal_transformers_generate(tmp_path: Path, which: str) 
     for prompt, answer in zip(prompts, ours, strict=True):
         ids = torch.tensor([prompt])
         theirs = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False,
-            eos_token_id=stop, pad_token_id=0,
-        )[0, len(prompt) :].tolist()  # fmt: skip
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=24,
+            do_sample=False,
+            eos_token_id=stop,
+            pad_token_id=0,
+        )[0, len(prompt) :].tolist()
         assert answer.ids == theirs
 
 
@@ -60,7 +78,9 @@ def test_an_answer_does_not_depend_on_its_neighbours_or_on_rows_that_end(child: 
     sampling = Sampling(max_new_tokens=20)
     stop = list(range(60, 90))
     together = decode(model, prompts, seeds, sampling, stop, 0)
-    alone = [decode(model, [p], [s], sampling, stop, 0)[0] for p, s in zip(prompts, seeds, strict=True)]
+    alone = [
+        decode(model, [p], [s], sampling, stop, 0)[0] for p, s in zip(prompts, seeds, strict=True)
+    ]
     assert [a.ids for a in together] == [a.ids for a in alone]
     assert {a.ended for a in together} == {True, False} or all(a.ended for a in together)
 
@@ -72,9 +92,7 @@ def test_log_probabilities_are_those_of_the_model_read_in_one_go(child: Path) ->
     ids = torch.tensor([prompt + answer.ids])
     with torch.no_grad():
         log_p = (model(input_ids=ids).logits / 0.7).log_softmax(-1)
-    read = [
-        float(log_p[0, len(prompt) + at - 1, token]) for at, token in enumerate(answer.ids)
-    ]
+    read = [float(log_p[0, len(prompt) + at - 1, token]) for at, token in enumerate(answer.ids)]
     assert answer.log_probs == pytest.approx(read, abs=1e-4)
     assert not answer.ended
     assert len(answer.ids) == 12
@@ -85,7 +103,9 @@ def test_drawing_follows_the_distribution_and_top_p_cuts_its_tail() -> None:
     noise = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
     logits = p.log().expand(10_000, 4)
     token, log_p = draw(logits, noise, Sampling(max_new_tokens=1))
-    assert torch.bincount(token, minlength=4).tolist() == pytest.approx([5000, 3000, 1500, 500], abs=2)
+    assert torch.bincount(token, minlength=4).tolist() == pytest.approx(
+        [5000, 3000, 1500, 500], abs=2
+    )
     assert log_p.exp().tolist() == pytest.approx(p[token].tolist())
     cut, _ = draw(logits, noise, Sampling(max_new_tokens=1, top_p=0.7))
     assert torch.bincount(cut, minlength=4).tolist() == pytest.approx([6250, 3750, 0, 0], abs=2)
@@ -95,7 +115,9 @@ def test_drawing_follows_the_distribution_and_top_p_cuts_its_tail() -> None:
 
 def test_noise_of_almost_one_draws_the_last_word_with_any_probability() -> None:
     logits = torch.tensor([[0.0, 0.0, -torch.inf]])
-    token, _ = draw(logits, torch.tensor([1 - 2**-53], dtype=torch.float64), Sampling(max_new_tokens=1))
+    token, _ = draw(
+        logits, torch.tensor([1 - 2**-53], dtype=torch.float64), Sampling(max_new_tokens=1)
+    )
     assert token.tolist() == [1]
 
 
@@ -103,7 +125,9 @@ def test_an_example_listed_once_for_each_effort_is_asked_once(child: Path) -> No
     settings = GenerateSettings(effort="high", max_new_tokens=4, samples_per_prompt=2)
     listed = examples(3) + examples(3, effort="low")
     asked = questions(listed, rehearsal_renderer(), settings)
-    assert sorted((q.index, q.sample) for q in asked) == [(i, s) for i in range(3) for s in range(2)]
+    assert sorted((q.index, q.sample) for q in asked) == [
+        (i, s) for i in range(3) for s in range(2)
+    ]
     assert [len(q.ids) for q in asked] == sorted(len(q.ids) for q in asked)
     assert len({q.seed for q in asked}) == 6
 
@@ -122,14 +146,17 @@ def test_only_answers_that_ended_with_a_final_channel_become_data(child: Path) -
         answer("<|channel|> final <|message|> 16 <|return|>"),
         answer("<|channel|> analysis <|message|> 16 <|end|> <|return|>"),
         answer("<|channel|> final <|message|> 16", ended=False),
-        answer("<|channel|> analysis <|message|> a 3 <|end|> <|start|> assistant <|channel|> final "
-               "<|message|> 16 <|return|>"),
-    ]  # fmt: skip
+        answer(
+            "<|channel|> analysis <|message|> a 3 <|end|> <|start|> assistant <|channel|> final "
+            "<|message|> 16 <|return|>"
+        ),
+    ]
     found = sort_answers(listed, asked, answers, "high", tokenizer)
     assert [row["id"] for row in found.examples] == [listed[2]["id"], listed[3]["id"]]
     assert [(row["id"], row["reason"]) for row in found.capped] == [
-        (listed[0]["id"], "cap"), (listed[1]["id"], "no-final-channel"),
-    ]  # fmt: skip
+        (listed[0]["id"], "cap"),
+        (listed[1]["id"], "no-final-channel"),
+    ]
     last = found.documents[1]
     assert last.ids == [1, 2, 3, *answers[0].ids]
     assert last.mask == [0, 0, 0, *[1] * len(answers[0].ids)]
@@ -138,9 +165,13 @@ def test_only_answers_that_ended_with_a_final_channel_become_data(child: Path) -
 
 def _job(folder: Path, child: Path, prompts: Path, resume: Path | None = None) -> Path:
     settings: dict[str, Any] = {
-        "effort": "medium", "max_new_tokens": 12, "batch_size": 2, "seed": 7, "temperature": 1.0,
+        "effort": "medium",
+        "max_new_tokens": 12,
+        "batch_size": 2,
+        "seed": 7,
+        "temperature": 1.0,
         "samples_per_prompt": 2,
-    }  # fmt: skip
+    }
     inputs = {"model": child, "prompts": prompts}
     return write_job(folder, "generate", settings, inputs, ["data", "capped"], resume)
 
@@ -169,9 +200,12 @@ def test_sigterm_leaves_a_snapshot_and_says_preempted(tmp_path: Path, child: Pat
 def test_an_unknown_setting_is_bad_input(tmp_path: Path, child: Path) -> None:
     prompts = write_prompts(tmp_path / "prompts", 2)
     job_file = write_job(
-        tmp_path / "job", "generate", {"effort": "high", "max_new_tokens": 4, "beam": 3},
-        {"model": child, "prompts": prompts}, ["data", "capped"],
-    )  # fmt: skip
+        tmp_path / "job",
+        "generate",
+        {"effort": "high", "max_new_tokens": 4, "beam": 3},
+        {"model": child, "prompts": prompts},
+        ["data", "capped"],
+    )
     assert run_job(load_job(job_file), generate.run) == 1
     failed = json.loads((tmp_path / "job/events.jsonl").read_text().splitlines()[-1])
     assert failed["code"] == "BAD_INPUT"

@@ -12,9 +12,18 @@ from typing import Any
 import pytest
 import torch
 from training_rig import (
-    events, examples, load_job, output_bytes, poison, run_killed, run_process, write_child,
-    write_job, write_parent, write_prompts,
-)  # fmt: skip
+    events,
+    examples,
+    load_job,
+    output_bytes,
+    poison,
+    run_killed,
+    run_process,
+    write_child,
+    write_job,
+    write_parent,
+    write_prompts,
+)
 
 from fretsaw_engine.harmony.render import rehearsal_renderer
 from fretsaw_engine.job import run_job
@@ -24,10 +33,18 @@ from fretsaw_engine.moe.gpt_oss import is_expert_or_router
 from fretsaw_engine.stages import reinforce
 
 SETTINGS: dict[str, Any] = {
-    "variant": "mixed", "steps": 12, "max_new_tokens": 14, "group_size": 4, "prompts_per_step": 3,
-    "learning_rate": 1e-2, "kl_beta": 0.05, "snapshot_every": 4, "sample_every": 5, "seed": 3,
+    "variant": "mixed",
+    "steps": 12,
+    "max_new_tokens": 14,
+    "group_size": 4,
+    "prompts_per_step": 3,
+    "learning_rate": 1e-2,
+    "kl_beta": 0.05,
+    "snapshot_every": 4,
+    "sample_every": 5,
+    "seed": 3,
     "format_weight": 0.2,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -38,9 +55,13 @@ class Rig:
     def job(self, folder: Path, resume: Path | None = None, **changed: Any) -> Path:
         model = changed.pop("model", self.child)
         return write_job(
-            folder, "reinforce", {**SETTINGS, **changed}, {"model": model, "prompts": self.prompts},
-            ["checkpoint", "curves", "samples"], resume,
-        )  # fmt: skip
+            folder,
+            "reinforce",
+            {**SETTINGS, **changed},
+            {"model": model, "prompts": self.prompts},
+            ["checkpoint", "curves", "samples"],
+            resume,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +83,20 @@ def _lines(job_file: Path, output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_every_step_shows_rewards_by_part_lengths_by_effort_and_what_hit_the_cap(whole: Path) -> None:
+def test_every_step_shows_rewards_by_part_lengths_by_effort_and_what_hit_the_cap(
+    whole: Path,
+) -> None:
     rows = _lines(whole, "curves")
     assert [row["step"] for row in rows] == list(range(1, 13))
-    wanted = {"reward", "reward_correct", "reward_format", "reward_length", "kl", "entropy", "capped"}
+    wanted = {
+        "reward",
+        "reward_correct",
+        "reward_format",
+        "reward_length",
+        "kl",
+        "entropy",
+        "capped",
+    }
     for row in rows:
         assert wanted <= set(row)
         parts = row["reward_correct"] + 0.2 * row["reward_format"] + row["reward_length"]
@@ -81,7 +112,9 @@ def test_every_step_shows_rewards_by_part_lengths_by_effort_and_what_hit_the_cap
 def test_samples_are_whole_groups_of_some_steps(whole: Path) -> None:
     rows = _lines(whole, "samples")
     assert Counter(row["step"] for row in rows) == {1: 4, 5: 4, 10: 4}
-    assert {"id", "effort", "text", "correct", "format", "length", "tokens", "capped"} <= set(rows[0])
+    assert {"id", "effort", "text", "correct", "format", "length", "tokens", "capped"} <= set(
+        rows[0]
+    )
     assert len({row["text"] for row in rows[:4]}) > 1
 
 
@@ -95,9 +128,16 @@ def test_experts_and_router_keep_their_bytes_and_the_rest_trains(rig: Rig, whole
 
 def test_the_mixed_variant_learns_to_be_short_where_length_costs(rig: Rig, tmp_path: Path) -> None:
     job_file = rig.job(
-        tmp_path / "job", steps=20, prompts_per_step=4, group_size=8, max_new_tokens=16,
-        efforts={"low": 1, "high": 1}, length_weight={"low": 1.0}, kl_beta=0.0, learning_rate=2e-2,
-    )  # fmt: skip
+        tmp_path / "job",
+        steps=20,
+        prompts_per_step=4,
+        group_size=8,
+        max_new_tokens=16,
+        efforts={"low": 1, "high": 1},
+        length_weight={"low": 1.0},
+        kl_beta=0.0,
+        learning_rate=2e-2,
+    )
     assert run_process(reinforce.run, job_file) == 0
     rows = _lines(job_file, "curves")
     mean = [sum(r["reward_length"] for r in part) / 5 for part in (rows[:5], rows[-5:])]
@@ -182,7 +222,12 @@ def test_a_plan_uses_every_prompt_before_it_repeats_one(rig: Rig) -> None:
 
     def planned(seed: int) -> Any:
         return plan_prompts(
-            listed, rehearsal_renderer(), tokenizer, count=25, shares={"low": 1, "high": 3}, seed=seed
+            listed,
+            rehearsal_renderer(),
+            tokenizer,
+            count=25,
+            shares={"low": 1, "high": 3},
+            seed=seed,
         )
 
     plan = planned(1)

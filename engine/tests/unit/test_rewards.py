@@ -34,19 +34,25 @@ CASES: dict[str, tuple[str, float, float]] = {
     "a final before its analysis": (f"{FINAL} 11 {AGAIN} {ANALYSIS} a 3 <|return|>", 1.0, 0.0),
     "two analyses": (f"{ANALYSIS} a {AGAIN} {ANALYSIS} b {AGAIN} {FINAL} 11 <|return|>", 1.0, 0.0),
     "an analysis that is not closed": (
-        f"{ANALYSIS} a 3 <|start|> assistant {FINAL} 11 <|return|>", 1.0, 0.0,
+        f"{ANALYSIS} a 3 <|start|> assistant {FINAL} 11 <|return|>",
+        1.0,
+        0.0,
     ),
     "the user's turn played as well": (
-        f"{FINAL} 11 <|end|> <|start|> user <|message|> thanks <|end|> <|return|>", 1.0, 0.0,
+        f"{FINAL} 11 <|end|> <|start|> user <|message|> thanks <|end|> <|return|>",
+        1.0,
+        0.0,
     ),
     "another role that answers": (
-        f"{ANALYSIS} a 3 <|end|> <|start|> user {FINAL} 11 <|return|>", 0.0, 0.0,
+        f"{ANALYSIS} a 3 <|end|> <|start|> user {FINAL} 11 <|return|>",
+        0.0,
+        0.0,
     ),
     "a header inside the content": (f"{FINAL} {FINAL} 11 <|return|>", 0.0, 0.0),
     "a tool call": (f"{FINAL} 11 <|call|> <|return|>", 0.0, 0.0),
     "nothing": ("", 0.0, 0.0),
     "only the end": ("<|return|>", 0.0, 0.0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", list(CASES))

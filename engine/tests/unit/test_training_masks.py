@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -13,9 +13,14 @@ from fretsaw_engine.harmony.render import Document
 from fretsaw_engine.methods.distill.models import hidden_states
 from fretsaw_engine.moe.checkpoint import load_model
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @pytest.mark.parametrize("which", ["parent", "child"])
-def test_a_document_in_a_packed_row_is_read_as_if_it_stood_alone(tmp_path: Path, which: str) -> None:
+def test_a_document_in_a_packed_row_is_read_as_if_it_stood_alone(
+    tmp_path: Path, which: str
+) -> None:
     folder = write_parent(tmp_path / "parent")
     if which == "child":
         folder = write_child(tmp_path / "child", folder)

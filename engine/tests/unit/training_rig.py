@@ -1,4 +1,6 @@
-"""Small jobs for the training stages: a nano parent, a pruned child of it, packed answers, a job folder."""
+"""Small jobs for the training stages: a nano parent, a pruned child of it, packed answers, a job
+folder.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +48,7 @@ def write_child(folder: Path, parent: Path) -> Path:
     ]
     config["layer_types"] = [gpt_oss.FULL if w is None else gpt_oss.SLIDING for w in WINDOWS]
     with open_tensors(parent) as tensors:
+
         def rows() -> Any:
             for name in tensors.names():
                 if gpt_oss.is_expert_or_router(name):
@@ -198,7 +201,9 @@ def events(job_file: Path) -> list[dict[str, Any]]:
 
 def output_bytes(job_file: Path) -> dict[str, bytes]:
     root = job_file.parent / "out"
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()
+    }
 
 
 def poison(folder: Path, name: str) -> None:

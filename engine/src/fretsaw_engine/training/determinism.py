@@ -1,7 +1,9 @@
-"""What makes two runs of one training equal bit for bit on the CPU, and what has to be kept to go on from the middle.
+"""What makes two runs of one training equal bit for bit on the CPU, and what has to be kept to go
+on from the middle.
 
-Equal means: equal world size, equal number of threads, equal instruction set (measured: two threads, or AVX2 for
-AVX-512, give other bits). The seed is a setting; the threads come from the job file.
+Equal means: equal world size, equal number of threads, equal instruction set (measured: two
+threads, or AVX2 for AVX-512, give other bits). The seed is a setting; the threads come from the
+job file.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def make_deterministic(seed: int, threads: int) -> None:
 
 
 def capture_random_state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """All generators of this process: tensors for safetensors, and the few values that go into JSON."""
+    """All generators of this process: tensors for safetensors, and the few values that go into
+    JSON.
+    """
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     tensors = {

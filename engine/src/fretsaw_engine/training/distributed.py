@@ -1,8 +1,9 @@
 """One process or many: sharding by torch's `fully_shard`, done before the Trainer sees the model.
 
-Measured: on CPU accelerate does not take FSDP and trains with DDP without a word. So the model is sharded here,
-every parameter is proved to be a DTensor, and the Trainer is told (by the attribute that transformers itself sets on a
-model that it sharded at load time) that placement and gradient reduction are the model's own business.
+Measured: on CPU accelerate does not take FSDP and trains with DDP without a word. So the model is
+sharded here, every parameter is proved to be a DTensor, and the Trainer is told (by the attribute
+that transformers itself sets on a model that it sharded at load time) that placement and gradient
+reduction are the model's own business.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The checkpoint that a training leaves: trained tensors from the model, router and experts from the input's files."""
+"""The checkpoint that a training leaves: trained tensors from the model, router and experts from
+the input's files.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import torch
 
 from fretsaw_engine.moe.checkpoint import open_tensors, read_config, write_checkpoint
 from fretsaw_engine.moe.gpt_oss import is_expert_or_router, is_kv_scale
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    import torch
     from torch import nn
 
     from fretsaw_engine.moe.checkpoint import Tensors
 
 
 def export_checkpoint(folder: Path, source: Path, parameters: Mapping[str, nn.Parameter]) -> None:
-    """Write `source` again with other trained tensors. A collective: rank 0 writes, all ranks take part.
+    """Write `source` again with other trained tensors. A collective: rank 0 writes, all ranks
+    take part.
 
-    `parameters` have the names of the checkpoint. What it does not list (frozen tensors, KV scales) is copied
-    byte for byte; what it lists is written in the dtype that `source` has.
+    `parameters` have the names of the checkpoint. What it does not list (frozen tensors, KV
+    scales) is copied byte for byte; what it lists is written in the dtype that `source` has.
     """
     trained = {name: distributed.whole(p.detach()).cpu() for name, p in parameters.items()}
     if distributed.rank() == 0:

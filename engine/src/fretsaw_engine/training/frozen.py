@@ -1,7 +1,9 @@
-"""Router and experts do not move, in distillation and in RL: they are not trained, and that is checked.
+"""Router and experts do not move, in distillation and in RL: they are not trained, and that is
+checked.
 
-A checkpoint's experts are MXFP4 bytes that the pruned child shares with its parent. Training them would mean
-quantising again; a bit that moved in memory would be lost in silence when the file's bytes are written.
+A checkpoint's experts are MXFP4 bytes that the pruned child shares with its parent. Training them
+would mean quantising again; a bit that moved in memory would be lost in silence when the file's
+bytes are written.
 """
 
 from __future__ import annotations
@@ -41,11 +43,18 @@ class FrozenGuard:
     def check(self, step: int) -> str:
         found = frozen_digest(self._model)
         if found != self.digest:
-            names = [name for name, p in _frozen(self._model) if p.requires_grad or p.grad is not None]
+            names = [
+                name for name, p in _frozen(self._model) if p.requires_grad or p.grad is not None
+            ]
             raise StageFailure(
                 "FROZEN_MOVED",
                 f"step {step}: router or experts moved: digest {found}, expected {self.digest}",
-                {"step": step, "expected": self.digest, "found": found, "with_gradient": names[:10]},
+                {
+                    "step": step,
+                    "expected": self.digest,
+                    "found": found,
+                    "with_gradient": names[:10],
+                },
             )
         return found
 

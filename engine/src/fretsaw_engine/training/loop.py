@@ -1,8 +1,10 @@
-"""What every training here adds to a Hugging Face trainer: own snapshots, proof of resume, guards, curves.
+"""What every training here adds to a Hugging Face trainer: own snapshots, proof of resume,
+guards, curves.
 
-`ResumableTrainer` is mixed in before Trainer or GRPOTrainer. It takes part at the places where the Trainer itself saves
-and loads (`_save_checkpoint`, `_load_from_checkpoint`, `_load_optimizer_and_scheduler`, `_load_rng_state`), so
-the loop, its skipping of seen batches and its order of events stay the library's.
+`ResumableTrainer` is mixed in before Trainer or GRPOTrainer. It takes part at the places where
+the Trainer itself saves and loads (`_save_checkpoint`, `_load_from_checkpoint`,
+`_load_optimizer_and_scheduler`, `_load_rng_state`), so the loop, its skipping of seen batches and
+its order of events stay the library's.
 """
 
 from __future__ import annotations
@@ -35,13 +37,15 @@ TRAINER_STATE = "trainer_state.json"
 
 @dataclass(kw_only=True)
 class Session:
-    """What a training is about, beside the model: where it reports, and what it must agree with when resumed."""
+    """What a training is about, beside the model: where it reports, and what it must agree with
+    when resumed.
+    """
 
     job: Job
     snapshot_every: int
     data_digest: str
     consumed_at: Callable[[int], int]
-    """Training tokens (RL: completions) consumed after so many steps: a function of the plan alone."""
+    """Training tokens (RL: completions) consumed after so many steps: from the plan alone."""
     probe: Callable[[], float]
     """Loss on a fixed batch; must touch neither generators nor gradients."""
     curve: Callable[[dict[str, float]], dict[str, float]]
@@ -226,7 +230,9 @@ class _Reporter(TrainerCallback):
 
 
 def common_arguments(job: Job, seed: int) -> dict[str, Any]:
-    """TrainingArguments that all trainings share: the loop only, none of the Trainer's own saving or reporting."""
+    """TrainingArguments that all trainings share: the loop only, none of the Trainer's own saving
+    or reporting.
+    """
     on_gpu = distributed.device().type == "cuda"
     return {
         "output_dir": str(job.folder / "trainer"),

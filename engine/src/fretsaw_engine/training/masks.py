@@ -1,7 +1,8 @@
 """Attention of packed rows: causal, inside one document, inside a layer's window.
 
-A model takes ready masks as a dict; GptOss names them by layer type, the puzzle model by window. Eager attention
-wants additive tensors, flex_attention (CUDA: eager at 131,072 tokens would need terabytes) block masks.
+A model takes ready masks as a dict; GptOss names them by layer type, the puzzle model by window.
+Eager attention wants additive tensors, flex_attention (CUDA: eager at 131,072 tokens would need
+terabytes) block masks.
 """
 
 from __future__ import annotations

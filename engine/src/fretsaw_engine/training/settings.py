@@ -1,8 +1,8 @@
 """Settings of a stage: parsed once at the door into a frozen dataclass, then trusted.
 
-The control plane has checked them against the kind's schema already; this is the engine's own check, because a
-job file can come from anywhere. A number such as 5e5 arrives from YAML as a float: where a whole number is asked
-for, a whole float is taken.
+The control plane has checked them against the kind's schema already; this is the engine's own
+check, because a job file can come from anywhere. A number such as 5e5 arrives from YAML as a
+float: where a whole number is asked for, a whole float is taken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 
 def read_settings(kind: type[T], raw: Mapping[str, Any]) -> T:
-    """Build `kind` from `raw`; every unknown, missing or ill-typed setting is named in one BAD_INPUT."""
+    """Build `kind` from `raw`; every unknown, missing or ill-typed setting is named in one
+    BAD_INPUT.
+    """
     assert dataclasses.is_dataclass(kind)
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
@@ -69,7 +71,9 @@ def _value(hint: Any, raw: Any) -> Any:
     if origin is dict:
         if not isinstance(raw, dict):
             raise TypeError(f"expected a map, found {raw!r}")
-        return {_value(arguments[0], key): _value(arguments[1], value) for key, value in raw.items()}
+        return {
+            _value(arguments[0], key): _value(arguments[1], value) for key, value in raw.items()
+        }
     if origin is list:
         if not isinstance(raw, list):
             raise TypeError(f"expected a list, found {raw!r}")

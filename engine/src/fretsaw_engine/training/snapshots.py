@@ -1,14 +1,15 @@
 """Resumable training state as plain files: safetensors and JSON, nothing pickled.
 
-    state.json                              step, consumed tokens, rate, probe, scheduler, layout ...
-    trainer.json                            what Hugging Face's TrainerState holds
+    state.json                              step, consumed tokens, rate, probe, scheduler, layout
+    ... trainer.json                            what Hugging Face's TrainerState holds
     trainable.<rank>-of-<ranks>.safetensors this rank's part of what trains
     optimizer.<rank>-of-<ranks>.safetensors `<parameter>:exp_avg`, `:exp_avg_sq`, `:step`
     random.<rank>-of-<ranks>.safetensors    generators
 
-Frozen tensors are not in it: they are the input's. Tensors are sharded along their first axis; every file's header
-says where its rows begin and how many there are in all, so a snapshot of two ranks can be read by one
-and the other way round. Job.snapshot renames the folder into place when all is written.
+Frozen tensors are not in it: they are the input's. Tensors are sharded along their first axis;
+every file's header says where its rows begin and how many there are in all, so a snapshot of two
+ranks can be read by one and the other way round. Job.snapshot renames the folder into place when
+all is written.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class TrainingState:
 
     step: int
     tokens: int
-    """Training tokens consumed: the data position, in the unit in which the stage's length is given."""
+    """Training tokens consumed: the data position."""
     learning_rate: float
     """Rate of the next step."""
     optimizer_norm: float
@@ -158,7 +159,9 @@ class _Pieces:
         paths = sorted(folder.glob(f"{family}.*-of-*.safetensors"))
         ranks = int(paths[0].name.split("-of-")[1].split(".")[0]) if paths else 1
         if len(paths) != ranks:
-            raise StageFailure("RESUME_DRIFT", f"snapshot {folder}: {len(paths)} of {ranks} {family}")
+            raise StageFailure(
+                "RESUME_DRIFT", f"snapshot {folder}: {len(paths)} of {ranks} {family}"
+            )
         for path in paths:
             try:
                 with safe_open(path, framework="pt") as file:
@@ -170,7 +173,9 @@ class _Pieces:
 
     def expect(self, names: set[str]) -> None:
         if wrong := names ^ self.names:
-            raise StageFailure("RESUME_DRIFT", f"snapshot and model disagree on {sorted(wrong)[:5]}")
+            raise StageFailure(
+                "RESUME_DRIFT", f"snapshot and model disagree on {sorted(wrong)[:5]}"
+            )
 
     def is_scalar(self, name: str) -> bool:
         return not self._files[0][1][name]

@@ -3,12 +3,14 @@
     L = (1 - c) T^2 KL(p || q) + c CE(q_1, label)
     p = softmax(z_teacher / T),  q = softmax(z_student / T),  q_1 = softmax(z_student)
 
-summed over the supervised tokens and divided by a count given by the caller. Forward KL on the teacher's whole
-distribution and the factor T^2 (which keeps the gradient's size when T changes) are Hinton et al. 2015, arXiv
-1503.02531, section 2. With 201,088 words and 131,072 tokens one float32 [T, V] tensor would be 98 GiB; so
-tokens go by in chunks, and the gradients of a chunk are computed with its loss, while its logits are there.
+summed over the supervised tokens and divided by a count given by the caller. Forward KL on the
+teacher's whole distribution and the factor T^2 (which keeps the gradient's size when T changes)
+are Hinton et al. 2015, arXiv 1503.02531, section 2. With 201,088 words and 131,072 tokens one
+float32 [T, V] tensor would be 98 GiB; so tokens go by in chunks, and the gradients of a chunk are
+computed with its loss, while its logits are there.
 
-Shape suffixes: T supervised tokens, D student width, E teacher width, V vocabulary, C tokens of one chunk.
+Shape suffixes: T supervised tokens, D student width, E teacher width, V vocabulary, C tokens of
+one chunk.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from torch.nn.functional import log_softmax, one_hot
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillationLoss:
-    """`loss` carries the gradient. `divergence` (nats, temperature 1 scale of T) and `cross_entropy` are
-    sums over tokens divided by the same count, for the curves."""
+    """`loss` carries the gradient. `divergence` (nats, temperature 1 scale of T) and
+    `cross_entropy` are sums over tokens divided by the same count, for the curves.
+    """
 
     loss: torch.Tensor
     divergence: torch.Tensor
@@ -42,7 +45,9 @@ def distillation_loss(
     ce_weight: float = 0.0,
     chunk: int = 1024,
 ) -> DistillationLoss:
-    """The loss above from last hidden states and output heads. `chunk`: tokens whose logits exist at once."""
+    """The loss above from last hidden states and output heads. `chunk`: tokens whose logits exist
+    at once.
+    """
     loss, divergence, cross_entropy = _ChunkedDistillation.apply(
         student_TD, student_head_VD, teacher_TE, teacher_head_VE, label_T,
         1.0 / float(count), temperature, ce_weight, chunk,
@@ -110,7 +115,9 @@ def _chunk_loss(
     temperature: float,
     ce_weight: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Sum of KL, sum of CE, and the gradient of (1-c) T^2 KL + c CE with respect to the student's logits."""
+    """Sum of KL, sum of CE, and the gradient of (1-c) T^2 KL + c CE with respect to the student's
+    logits.
+    """
     log_p_CV = log_softmax(teacher_CV / temperature, dim=-1)
     log_q_CV = log_softmax(student_CV / temperature, dim=-1)
     p_CV = log_p_CV.exp()

@@ -1,6 +1,7 @@
 """Teacher and student as a distillation needs them: last hidden states, logits only in the loss.
 
-Shape suffixes: B rows, T tokens of a row, S supervised tokens of a batch, D student width, E teacher width.
+Shape suffixes: B rows, T tokens of a row, S supervised tokens of a batch, D student width, E
+teacher width.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     Batch = Mapping[str, torch.Tensor]
 
 GROUP = 8
-"""Rows that the cached teacher reads at once, always the same ones together: how a matrix product rounds depends
-on its other rows, and a resumed run must find the same bits."""
+"""Rows that the cached teacher reads at once, always the same ones together: how a matrix product
+rounds depends on its other rows, and a resumed run must find the same bits."""
 
 CACHE_BYTES = 2**30
 """At most this much is kept of the teacher."""
@@ -38,7 +39,9 @@ def hidden_states(model: Any, batch: Batch) -> torch.Tensor:
 
 
 class Student(nn.Module):
-    """The model under training, with its loss inside: under `fully_shard` the head is whole only in here."""
+    """The model under training, with its loss inside: under `fully_shard` the head is whole only
+    in here.
+    """
 
     accepts_loss_kwargs = True  # the Trainer then counts the labels of a whole accumulated batch
 
@@ -98,5 +101,7 @@ class CachedTeacher(Teacher):
 
 
 def worth_caching(supervised: int, width: int, passes: float, ranks: int) -> bool:
-    """Data seen twice or more, that fits, on one process (a sharded teacher must be called by all ranks alike)."""
+    """Data seen twice or more, that fits, on one process (a sharded teacher must be called by all
+    ranks alike).
+    """
     return ranks == 1 and passes >= 2 and supervised * width * 4 <= CACHE_BYTES

@@ -1,8 +1,8 @@
 """Which rows of packed data a distillation sees, in which order, and when it has seen enough.
 
-All input data sets are one list of rows. Every pass over it is a new permutation, drawn from the seed and the number
-of the pass; passes follow each other without a seam. So the data position is the step alone, and a
-resumed run, or one on more processes, sees what the undisturbed one saw.
+All input data sets are one list of rows. Every pass over it is a new permutation, drawn from the
+seed and the number of the pass; passes follow each other without a seam. So the data position is
+the step alone, and a resumed run, or one on more processes, sees what the undisturbed one saw.
 
 Shape suffixes: R rows, T tokens of a row, B rows of a batch.
 """
@@ -32,7 +32,9 @@ def join(parts: Sequence[Packed], sequence_length: int) -> Packed:
     `document_ids` are only unique within a row afterwards, which is what attention needs.
     """
     fitted = [
-        part if part.input_ids.shape[1] == sequence_length else pack(_documents(part), sequence_length)
+        part
+        if part.input_ids.shape[1] == sequence_length
+        else pack(_documents(part), sequence_length)
         for part in parts
     ]
     if not fitted:
@@ -41,7 +43,9 @@ def join(parts: Sequence[Packed], sequence_length: int) -> Packed:
 
 
 def labels(packed: Packed) -> torch.Tensor:
-    """[R, T] int64: at each position the next token, if the assistant wrote it in the same document."""
+    """[R, T] int64: at each position the next token, if the assistant wrote it in the same
+    document.
+    """
     label_RT = torch.full(packed.input_ids.shape, IGNORED, dtype=torch.int64)
     same_RT = packed.document_ids[:, 1:] == packed.document_ids[:, :-1]
     trained_RT = same_RT & (packed.loss_mask[:, 1:] == 1) & (packed.document_ids[:, 1:] != PADDING)
@@ -88,9 +92,7 @@ def plan(packed: Packed, *, tokens: int, batch: int, seed: int) -> Plan:
     digest = hashlib.sha256(order.numpy().tobytes())
     for name in TENSORS:
         digest.update(getattr(packed, name).contiguous().numpy().tobytes())
-    return Plan(
-        order=order, batch=batch, consumed=consumed, digest=f"sha256:{digest.hexdigest()}"
-    )
+    return Plan(order=order, batch=batch, consumed=consumed, digest=f"sha256:{digest.hexdigest()}")
 
 
 class PlannedRows(torch.utils.data.Dataset):  # type: ignore[type-arg]

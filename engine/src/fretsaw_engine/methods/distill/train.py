@@ -151,7 +151,9 @@ def _arguments(job: Job, settings: DistillSettings, steps: int) -> TrainingArgum
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=settings.batch_size // (micro * ranks),
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        lr_scheduler_type=settings.schedule
+        if settings.schedule != "constant"
+        else "constant_with_warmup",
         warmup_steps=settings.warmup,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,

@@ -1,7 +1,8 @@
-"""The teacher's answers to a data set's prompts: which are asked, in which order, and which are good to learn from.
+"""The teacher's answers to a data set's prompts: which are asked, in which order, and which are
+good to learn from.
 
-Prompts are read sorted by length (less padding), in shards of some batches; each shard's answers are one file, so that
-a resumed run goes on at the next shard.
+Prompts are read sorted by length (less padding), in shards of some batches; each shard's answers
+are one file, so that a resumed run goes on at the next shard.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class GenerateSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One prompt to answer; `index` and `sample` say which line of the data and which answer to it."""
+    """One prompt to answer; `index` and `sample` say which line of the data and which answer to
+    it.
+    """
 
     index: int
     sample: int
@@ -59,7 +62,9 @@ class Question:
 def questions(
     examples: list[dict[str, Any]], renderer: Renderer, settings: GenerateSettings
 ) -> list[Question]:
-    """Every example once (a data set may list one for each effort), `samples_per_prompt` times, by length."""
+    """Every example once (a data set may list one for each effort), `samples_per_prompt` times,
+    by length.
+    """
     seen: set[str] = set()
     asked = []
     for index, example in enumerate(examples):
@@ -88,11 +93,13 @@ class Shards:
                 lines = _shard(folder, number).read_text(encoding="utf-8").splitlines()
                 self.answers.append([Answer(**json.loads(line)) for line in lines])
             except (OSError, ValueError, TypeError) as error:
-                raise StageFailure("RESUME_DRIFT", f"snapshot {folder}: shard {number}: {error}") from error
+                raise StageFailure(
+                    "RESUME_DRIFT", f"snapshot {folder}: shard {number}: {error}"
+                ) from error
         self._from = folder
 
     def write(self, folder: Path) -> None:
-        """Earlier shards are linked from the snapshot before, so that a snapshot costs one shard."""
+        """Earlier shards are linked from the snapshot before: a snapshot costs one shard."""
         for number, answers in enumerate(self.answers):
             target = _shard(folder, number)
             if self._from is not None and _shard(self._from, number).is_file():
@@ -106,7 +113,12 @@ class Shards:
 
 
 def write_answers(
-    job: Job, model: Any, asked: list[Question], settings: GenerateSettings, stop: list[int], pad_id: int
+    job: Job,
+    model: Any,
+    asked: list[Question],
+    settings: GenerateSettings,
+    stop: list[int],
+    pad_id: int,
 ) -> list[Answer]:
     """Answer all questions, a shard at a time, with snapshots between."""
     sampling = Sampling(
@@ -142,7 +154,7 @@ def write_answers(
 
 @dataclass(kw_only=True)
 class Sorted:
-    """Answers apart: those to learn from, as examples and documents, and those that are kept out."""
+    """Answers apart: those to learn from (examples, documents) and those that are kept out."""
 
     examples: list[dict[str, Any]]
     documents: list[Document]

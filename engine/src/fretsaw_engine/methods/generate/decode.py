@@ -1,12 +1,14 @@
-"""Sampling answers from a model in batches: left padding, KV cache, rows leave the batch when they end.
+"""Sampling answers from a model in batches: left padding, KV cache, rows leave the batch when
+they end.
 
-Each answer has a generator of its own, seeded by what is asked (not by where it lies in a batch): one uniform number a
-token, turned into a token by the inverse of the distribution's cumulative sum. So an answer does not depend
-on its neighbours, but for the rounding of matrix products over other rows.
+Each answer has a generator of its own, seeded by what is asked (not by where it lies in a batch):
+one uniform number a token, turned into a token by the inverse of the distribution's cumulative
+sum. So an answer does not depend on its neighbours, but for the rounding of matrix products over
+other rows.
 
-The model is called through its own forward and cache. Compared with transformers' `generate` this drops rows that have
-ended (the longest answer would otherwise hold all others in the batch) and builds one mask a window instead of
-asking for them in every layer type.
+The model is called through its own forward and cache. Compared with transformers' `generate` this
+drops rows that have ended (the longest answer would otherwise hold all others in the batch) and
+builds one mask a window instead of asking for them in every layer type.
 
 Shape suffixes: B rows still writing, T prompt tokens (padded), K cached tokens, V vocabulary.
 """
@@ -42,8 +44,9 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """`ids` include the token that ended it; `log_probs` are those of the distribution at the sampling
-    temperature, before top_p."""
+    """`ids` include the token that ended it; `log_probs` are those of the distribution at the
+    sampling temperature, before top_p.
+    """
 
     ids: list[int]
     log_probs: list[float]
@@ -99,7 +102,8 @@ def draw(
         cumulative_BV = p_BV.cumsum(-1)
         target_B = noise_B * cumulative_BV[:, -1]
         place_B = (cumulative_BV <= target_B[:, None]).sum(-1)
-        # Noise below 1 may still round up to the whole sum: then the last word that has any probability.
+        # Noise below 1 may still round up to the whole sum: then the last word that has any
+        # probability.
         last_B = (p_BV > 0).long().cumsum(-1).argmax(-1)
         token_B = torch.minimum(place_B, last_B)
         if index_BV is not None:
@@ -186,7 +190,9 @@ class _Batch:
             seen = self._length if window is None else min(window, self._length)
             real_BK = self._real[:, self._length - seen : self._length]
             mask_BK = torch.zeros(real_BK.shape, dtype=self._dtype, device=self.device)
-            masks[window] = mask_BK.masked_fill_(~real_BK, torch.finfo(self._dtype).min)[:, None, None]
+            masks[window] = mask_BK.masked_fill_(~real_BK, torch.finfo(self._dtype).min)[
+                :, None, None
+            ]
         logits_BV = self._forward(self._token_B[:, None], self._position_B[:, None], masks)
         self._position_B = self._position_B + 1
         return logits_BV

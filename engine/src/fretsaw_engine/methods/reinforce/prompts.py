@@ -1,4 +1,6 @@
-"""Which prompts an RL run sees, in which order, at which effort: a plan made before the first step."""
+"""Which prompts an RL run sees, in which order, at which effort: a plan made before the first
+step.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def plan_prompts(
     shares: Mapping[str, float],
     seed: int,
 ) -> list[Prompt]:
-    """`count` prompts: passes over the distinct examples, each in a new order, efforts by largest remainder."""
+    """`count` prompts: passes over the distinct examples, each in a new order, efforts by largest
+    remainder.
+    """
     distinct = list({example["id"]: example for example in examples}.values())
     if not distinct:
         raise StageFailure("BAD_INPUT", "the data set has no prompts")
@@ -69,7 +73,9 @@ def plan_prompts(
 
 
 def apportion(count: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """`count` as whole numbers in proportion to `shares`: largest remainder, ties in the order of EFFORTS."""
+    """`count` as whole numbers in proportion to `shares`: largest remainder, ties in the order of
+    EFFORTS.
+    """
     total = sum(shares.values())
     exact = {effort: count * shares[effort] / total for effort in EFFORTS if shares.get(effort)}
     whole = {effort: int(value) for effort, value in exact.items()}

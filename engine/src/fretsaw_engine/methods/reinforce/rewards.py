@@ -1,10 +1,11 @@
 """Verifiable rewards: small pure functions of what a model wrote and what was asked.
 
-A reward is a sum of parts: correctness (DeepSeek-R1, arXiv 2501.12948, section 2.2.2: rule-based accuracy and format
-rewards), format, and for the mixed-effort variant a length term, which makes the requested effort mean something.
+A reward is a sum of parts: correctness (DeepSeek-R1, arXiv 2501.12948, section 2.2.2: rule-based
+accuracy and format rewards), format, and for the mixed-effort variant a length term, which makes
+the requested effort mean something.
 
-A model that is paid for answers looks for cheaper ways to the same pay. So an answer counts only if it is
-in the final channel, the final channel comes once, and nothing follows its end.
+A model that is paid for answers looks for cheaper ways to the same pay. So an answer counts only
+if it is in the final channel, the final channel comes once, and nothing follows its end.
 """
 
 from __future__ import annotations
@@ -24,15 +25,20 @@ CHANNELS = ("analysis", "final")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """A completion taken apart. `final` is None unless there is exactly one final channel, not empty."""
+    """A completion taken apart. `final` is None unless there is exactly one final channel, not
+    empty.
+    """
 
     final: str | None
     well_formed: bool
-    """One final channel, last, closed by `<|return|>`; before it at most one analysis, closed by `<|end|>`."""
+    """One final channel, last, closed by `<|return|>`; before it at most one analysis, closed by
+    `<|end|>`."""
 
 
 def read(text: str) -> Written:
-    """Take a decoded completion (special tokens kept, after `<|start|>assistant`) apart, strictly."""
+    """Take a decoded completion (special tokens kept, after `<|start|>assistant`) apart,
+    strictly.
+    """
     body, returned, rest = text.partition(tokens.RETURN)
     turns = body.split(tokens.START)
     parsed = [_turn(turn, first=at == 0) for at, turn in enumerate(turns)]
@@ -58,9 +64,9 @@ def format_reward(written: Written) -> float:
 def length_reward(effort: str, length: int, cap: int, weights: Mapping[str, float]) -> float:
     """`- weight[effort] * length / cap`, from -weight to 0; an effort that has no weight is free.
 
-    Linear in the tokens written and blind to correctness, so that it can never turn a longer right answer at a
-    free effort into a worse one. Kimi k1.5 (arXiv 2501.12599, section 2.3.3) makes it relative to the group;
-    the group's mean is subtracted by GRPO anyway.
+    Linear in the tokens written and blind to correctness, so that it can never turn a longer
+    right answer at a free effort into a worse one. Kimi k1.5 (arXiv 2501.12599, section 2.3.3)
+    makes it relative to the group; the group's mean is subtracted by GRPO anyway.
     """
     if not 0 <= length <= cap:
         raise ValueError(f"bug: {length} tokens under a cap of {cap}")
@@ -68,7 +74,9 @@ def length_reward(effort: str, length: int, cap: int, weights: Mapping[str, floa
 
 
 def _turn(turn: str, *, first: bool) -> tuple[str | None, str, bool]:
-    """(channel, content, closed by `<|end|>`) of one message; channel None where the header is not one of ours."""
+    """(channel, content, closed by `<|end|>`) of one message; channel None where the header is
+    not one of ours.
+    """
     header, separator, content = turn.partition(tokens.MESSAGE)
     role, channel_mark, channel = header.partition(tokens.CHANNEL)
     if not separator or not channel_mark or channel.strip() not in CHANNELS:

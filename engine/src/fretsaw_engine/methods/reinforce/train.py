@@ -1,9 +1,10 @@
-"""GRPO (Shao et al. 2024, arXiv 2402.03300) by TRL's GRPOTrainer, with our rollouts, rewards and snapshots.
+"""GRPO (Shao et al. 2024, arXiv 2402.03300) by TRL's GRPOTrainer, with our rollouts, rewards and
+snapshots.
 
-TRL makes the loop, the advantages and the loss. Ours come in by its extension points: `rollout_func` samples with
-methods/generate (an answer's seed is its step and place, so that a resumed run samples the same), reward functions
-are the pure ones of rewards.py. One generation makes one optimiser step: then the rollout buffer is empty
-wherever a snapshot is taken.
+TRL makes the loop, the advantages and the loss. Ours come in by its extension points:
+`rollout_func` samples with methods/generate (an answer's seed is its step and place, so that a
+resumed run samples the same), reward functions are the pure ones of rewards.py. One generation
+makes one optimiser step: then the rollout buffer is empty wherever a snapshot is taken.
 """
 
 from __future__ import annotations
@@ -62,7 +63,13 @@ class ReinforceSettings:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "max_new_tokens", "prompts_per_step", "sample_every", "snapshot_every"):
+        for name in (
+            "steps",
+            "max_new_tokens",
+            "prompts_per_step",
+            "sample_every",
+            "snapshot_every",
+        ):
             require(getattr(self, name) > 0, f"{name} must be above 0")
         require(self.group_size > 1, "group_size must be 2 or more: answers are compared")
         require(self.temperature > 0, "temperature must be above 0")
@@ -286,5 +293,3 @@ def _arguments(job: Job, settings: ReinforceSettings) -> GRPOConfig:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
