@@ -1,7 +1,7 @@
 import { unknownCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { effort } from './prepare.ts';
-import { integer, list, record, seed, settings } from './setting.ts';
+import { integer, list, number, record, seed, settings } from './setting.ts';
 
 const cap = integer('Longest answer at this effort.', { minimum: 1, unit: 'tokens' });
 
@@ -21,6 +21,11 @@ export const evaluateKind: Kind = {
       }),
       max_new_tokens: record('Longest answer by effort.', { low: cap, medium: cap, high: cap }),
       batch_size: integer('Examples in one batch.', { default: 32, minimum: 1, unit: 'examples' }),
+      temperature: number('Sampling temperature; 0 takes the likeliest token.', {
+        default: 0,
+        minimum: 0,
+        maximum: 5,
+      }),
       seed,
     },
     ['max_new_tokens'],

@@ -1,7 +1,17 @@
 import { fixedCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { effort } from './prepare.ts';
-import { list, number, record, settings, text } from './setting.ts';
+import { choice, list, number, record, settings, text } from './setting.ts';
+
+const metrics = [
+  'accuracy',
+  'mean_tokens',
+  'cap_hit_rate',
+  'final_rate',
+  'retention',
+  'effort_length_ratio',
+  'request_efficiency',
+];
 
 export const gateKind: Kind = {
   name: 'gate',
@@ -16,12 +26,9 @@ export const gateKind: Kind = {
         record(
           'One rule.',
           {
-            metric: text(
-              'Field of the results or timings: accuracy, mean_tokens, cap_hit_rate, final_rate.',
-              { minLength: 1 },
-            ),
+            metric: choice('Figure that is judged; see docs/glossary.md.', metrics),
             model: text('Name of the model in the input map.', { minLength: 1 }),
-            baseline: text('Model to divide by; the metric itself is compared when absent.', {
+            baseline: text('Model to divide by; the figure itself is judged when absent.', {
               minLength: 1,
             }),
             effort,
