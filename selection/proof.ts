@@ -77,6 +77,8 @@ export function makeProof(solver: Solver, input: ProofInput): Json {
     batches: selection.batches,
     tried: selection.tried,
     size: sizeLine(input),
+    kv: kvLine(input),
+    parentLayers: model.layers.map((layer) => ({ experts: layer.experts, window: layer.window })),
     scenarios: scenarioLines(input),
     problem: problemDocument(selection),
     solver: 'highs 1.15',
@@ -148,9 +150,21 @@ function multiplesOf(settings: SelectSettings): number[] {
 function sizeLine({ selection, model }: ProofInput): Json {
   const line = (shape: ModelShape): Json => {
     const size = modelSize(shape);
-    return { ...size, weightGib: size.bytes / gibibyte, kvGib128kFp8: kvBytes(shape, 131072, 1) / gibibyte };
+    return { ...size, weightGib: size.bytes / gibibyte };
   };
   return { parent: line(model), child: line(withLayers(model, layersOf(selection))) };
+}
+
+/** Bytes of one sequence's cache in bf16, at lengths that serving scenarios have. */
+function kvLine({ selection, model, settings }: ProofInput): Json {
+  const child = withLayers(model, layersOf(selection));
+  const asked = settings.scenarios.map((scenario) => scenario.inputTokens + scenario.outputTokens);
+  const contexts = [...new Set([...asked, 8192, 131072])].sort((a, b) => a - b);
+  return contexts.map((context) => ({
+    context,
+    parent: kvBytes(model, context, 2),
+    child: kvBytes(child, context, 2),
+  }));
 }
 
 /** Predicted, so with its band. */

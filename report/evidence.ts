@@ -1,0 +1,153 @@
+import type { Json } from '../core/canonical-json.ts';
+
+/** Everything a report is made from, read and checked; what a run did not make is absent. */
+export interface Evidence {
+  title: string;
+  /** The model that retention is measured against. */
+  baseline: string;
+  models: Model[];
+  layers: Layer[] | undefined;
+  ranking: LayerRanking[] | undefined;
+  /** kept[child][layer]: parent's expert ids. */
+  kept: Readonly<Record<string, readonly (readonly number[])[]>>;
+  scores: LayerCurve[] | undefined;
+  curves: Readonly<Record<string, Curve>>;
+  proof: Proof | undefined;
+  verdict: Verdict | undefined;
+  comparisons: Comparison[];
+  provenance: Provenance;
+}
+
+export interface Model {
+  name: string;
+  label: string;
+  suite: EffortResult[];
+  tasks: (EffortResult & { task: string })[];
+  timing: Timing | undefined;
+}
+
+export interface EffortResult {
+  effort: string;
+  examples: number | undefined;
+  accuracy: number;
+  /** One standard deviation of the accuracy. */
+  standardError: number;
+  meanTokens: number;
+  /** Share of answers that hit the token cap. */
+  capHitRate: number;
+  /** Share of answers with a final channel. */
+  finalRate: number;
+}
+
+export interface Timing {
+  tokensPerSecond: number;
+  runner: string;
+  threads: number | undefined;
+  batchSize: number | undefined;
+  /** The model that was measured: another of the same architecture where this one's own time may not count. */
+  measuredOn: string;
+}
+
+export interface Layer {
+  experts: number;
+  window: number | null;
+  parentExperts: number;
+  parentWindow: number | null;
+}
+
+/** Experts of a layer, best first. */
+export type LayerRanking = { expert: number; score: number }[];
+
+export interface LayerCurve {
+  layer: number;
+  choices: { experts: number; score: number }[];
+  windows: { window: number | null; score: number }[];
+  longContext: { window: number | null; accuracyLoss: number; standardError: number; isUndecided: boolean }[];
+}
+
+/** Columns of numbers by name over steps. */
+export interface Curve {
+  steps: number[];
+  values: Readonly<Record<string, (number | null)[]>>;
+}
+
+/** What the report shows of a selection's proof; the document itself holds more. */
+export interface Proof {
+  status: string;
+  value: number;
+  bound: number | undefined;
+  lpBound: number | undefined;
+  gap: number | undefined;
+  optimality: string | undefined;
+  constraints: {
+    name: string;
+    unit: string;
+    sense: string;
+    limit: number;
+    used: number;
+    shadowPrice: number;
+  }[];
+  baselines: { name: string; value: number }[];
+  grid: { multiple: number; value: number }[];
+  pareto:
+    | { constraint: string; unit: string; points: { limit: number; value: number; used: number }[] }
+    | undefined;
+  layers: { stability: number | undefined; pays: string | undefined; givenUp: number | undefined }[];
+  size: { parent: Size; child: Size } | undefined;
+  kv: { context: number; parent: number; child: number }[];
+  scenarios: { name: string; hardware: string; gpus: number; ratio: number; worst: number; mean: number }[];
+}
+
+export interface Size {
+  parameters: number;
+  activeParameters: number;
+  bytes: number;
+  experts: number;
+  fullAttentionLayers: number;
+}
+
+export interface Verdict {
+  passed: boolean;
+  rules: {
+    rule: string;
+    passed: boolean;
+    value: number | null;
+    limit: number;
+    standardError: number | null;
+    note: string;
+  }[];
+}
+
+export interface Comparison {
+  title: string;
+  left: string;
+  right: string;
+}
+
+export interface Provenance {
+  run: string;
+  stage: string;
+  /** Digests by input, or input/name. */
+  inputs: Readonly<Record<string, string>>;
+  settings: Json;
+}
+
+export const effortOrder = ['low', 'medium', 'high'];
+
+/** Efforts that any model has, least first; unknown ones last by name. */
+export function effortsOf(models: readonly Model[]): string[] {
+  const found = new Set(models.flatMap((model) => model.suite.map((result) => result.effort)));
+  const rank = (effort: string): number => {
+    const index = effortOrder.indexOf(effort);
+    return index < 0 ? effortOrder.length : index;
+  };
+  return [...found].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+}
+
+export function suiteAt(model: Model, effort: string): EffortResult | undefined {
+  return model.suite.find((result) => result.effort === effort);
+}
+
+export function modelNamed(evidence: Evidence, name: string): Model | undefined {
+  return evidence.models.find((model) => model.name === name);
+}

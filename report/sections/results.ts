@@ -1,0 +1,228 @@
+import { dotPlot } from '../charts/dot-plot.ts';
+import { effortsOf, modelNamed, suiteAt, type EffortResult, type Evidence, type Model } from '../evidence.ts';
+import { fixed, percent, percentWithError, significant, unknown } from '../figures.ts';
+import { left, right, type Cell, type Section, type Table } from '../section.ts';
+import { accuracyOf, effortLengthRatio, ratio } from '../statistics.ts';
+
+export function accuracySection(evidence: Evidence): Section | undefined {
+  const { models } = evidence;
+  if (models.length === 0) return undefined;
+  const efforts = effortsOf(models);
+  const rows = models.map((model) => ({
+    label: model.label,
+    isReference: model.name === evidence.baseline,
+    points: efforts.map((effort) => {
+      const result = suiteAt(model, effort);
+      return result === undefined ? null : { value: result.accuracy, error: result.standardError };
+    }),
+  }));
+  const figure = dotPlot({
+    description: 'Accuracy of every model at every effort',
+    axis: 'mean accuracy over tasks; whiskers are one standard error',
+    series: efforts,
+    rows,
+    format: (value) => `${Math.round(value * 100)} %`,
+  });
+  return {
+    id: 'accuracy',
+    title: 'Accuracy by model and effort',
+    lead: 'The mean over tasks. Dashed lines carry the baseline down, so that a mark to their left is a loss.',
+    figures: [{ svg: figure, caption: 'Accuracy, with one standard error either side.' }],
+    tables: [
+      accuracyTable(evidence, efforts),
+      ...retentionTables(evidence, efforts),
+      taskTable(models, efforts),
+    ],
+    notes: [],
+  };
+}
+
+function accuracyTable({ models }: Evidence, efforts: string[]): Table {
+  return {
+    caption: 'Mean accuracy, per cent ± one standard error',
+    columns: [left('model'), ...efforts.map(right), right('mean')],
+    rows: models.map((model) => [
+      model.label,
+      ...efforts.map((effort) => accuracyCell(suiteAt(model, effort))),
+      { text: percent(meanAccuracy(model)), tone: 'strong' as const },
+    ]),
+  };
+}
+
+function accuracyCell(result: EffortResult | undefined): Cell {
+  return result === undefined ? unknown : percentWithError(result.accuracy, result.standardError);
+}
+
+/** Retention hangs on which parent is meant, so every baseline that was run is shown: its cache in full precision and in FP8. */
+function retentionTables(evidence: Evidence, efforts: string[]): Table[] {
+  const baselines = evidence.models.filter(
+    (model) => model.name === evidence.baseline || model.name.startsWith(`${evidence.baseline}_`),
+  );
+  return baselines.map((baseline) => ({
+    caption: `Retention: accuracy over that of “${baseline.label}”, per cent ± one standard error`,
+    columns: [left('model'), ...efforts.map(right), right('mean')],
+    rows: evidence.models
+      .filter((model) => model !== baseline)
+      .map((model) => [
+        model.label,
+        ...efforts.map((effort) => retentionCell(model, baseline, effort)),
+        retentionOfMean(model, baseline),
+      ]),
+  }));
+}
+
+function retentionCell(model: Model, baseline: Model, effort: string): Cell {
+  const own = suiteAt(model, effort);
+  const reference = suiteAt(baseline, effort);
+  if (own === undefined || reference === undefined) return unknown;
+  const kept = ratio(accuracyOf(own), accuracyOf(reference));
+  if (kept === undefined) return unknown;
+  return percentWithError(kept.value, kept.standardError);
+}
+
+function retentionOfMean(model: Model, baseline: Model): Cell {
+  const own = meanAccuracy(model);
+  const reference = meanAccuracy(baseline);
+  return own === undefined || reference === undefined || reference === 0
+    ? unknown
+    : { text: percent(own / reference), tone: 'strong' };
+}
+
+export function meanAccuracy(model: Model): number | undefined {
+  if (model.suite.length === 0) return undefined;
+  return model.suite.reduce((sum, result) => sum + result.accuracy, 0) / model.suite.length;
+}
+
+function taskTable(models: readonly Model[], efforts: string[]): Table {
+  const tasks = [...new Set(models.flatMap((model) => model.tasks.map((result) => result.task)))].sort();
+  return {
+    caption: 'Accuracy by task, per cent ± one standard error',
+    columns: [left('model'), left('task'), ...efforts.map(right)],
+    rows: models.flatMap((model) =>
+      tasks.map((task, index) => [
+        index === 0 ? model.label : '',
+        task,
+        ...efforts.map((effort) =>
+          accuracyCell(model.tasks.find((result) => result.task === task && result.effort === effort)),
+        ),
+      ]),
+    ),
+    isDetail: true,
+  };
+}
+
+export function lengthSection(evidence: Evidence): Section | undefined {
+  const { models } = evidence;
+  if (models.length === 0) return undefined;
+  const efforts = effortsOf(models);
+  const rows = models.map((model) => ({
+    label: model.label,
+    isReference: model.name === evidence.baseline,
+    points: efforts.map((effort) => {
+      const result = suiteAt(model, effort);
+      return result === undefined || result.meanTokens <= 0
+        ? null
+        : { value: result.meanTokens, error: null };
+    }),
+  }));
+  if (rows.every((row) => row.points.every((point) => point === null))) return undefined;
+  const figure = dotPlot({
+    description: 'Mean tokens of an answer of every model at every effort',
+    axis: 'mean tokens of an answer (log scale)',
+    series: efforts,
+    rows,
+    format: (value) => significant(value, 3),
+    isLog: true,
+  });
+  return {
+    id: 'lengths',
+    title: 'Length of answers',
+    lead: 'Faster tokens are worth nothing if there are more of them. The effort length ratio is mean tokens at high effort over those at low: how far the effort setting still steers.',
+    figures: [{ svg: figure, caption: 'Mean tokens of an answer.' }],
+    tables: [lengthTable(models, efforts)],
+    notes: [
+      'An answer that hits the cap is cut, not wrong by itself; one without a final channel counts as wrong.',
+    ],
+  };
+}
+
+function lengthTable(models: readonly Model[], efforts: string[]): Table {
+  return {
+    caption: 'Tokens an answer, answers at the cap, answers with a final channel',
+    columns: [
+      left('model'),
+      ...efforts.map((effort) => right(`tokens, ${effort}`)),
+      right('high ÷ low'),
+      ...efforts.map((effort) => right(`at cap, ${effort}`)),
+      ...efforts.map((effort) => right(`final, ${effort}`)),
+    ],
+    rows: models.map((model) => {
+      const results = efforts.map((effort) => suiteAt(model, effort));
+      return [
+        model.label,
+        ...results.map((result) => fixed(result?.meanTokens, 1)),
+        { text: fixed(effortLengthRatio(model), 2), tone: 'strong' as const },
+        ...results.map((result) => percent(result?.capHitRate)),
+        ...results.map((result) => percent(result?.finalRate)),
+      ];
+    }),
+  };
+}
+
+export function comparisonSection(evidence: Evidence): Section | undefined {
+  const efforts = effortsOf(evidence.models);
+  const tables = evidence.comparisons.flatMap((comparison) => {
+    const one = modelNamed(evidence, comparison.left);
+    const other = modelNamed(evidence, comparison.right);
+    return one === undefined || other === undefined
+      ? []
+      : [comparisonTable(comparison.title, { one, other, efforts })];
+  });
+  if (tables.length === 0) return undefined;
+  return {
+    id: 'comparisons',
+    title: 'Side by side',
+    lead: 'Differences in percentage points. The last column says how many standard errors a difference is from nothing: under two is noise.',
+    figures: [],
+    tables,
+    notes: [
+      'Errors are taken as independent. Both models answered the same questions, so the true noise of a difference is smaller.',
+    ],
+  };
+}
+
+function comparisonTable(title: string, given: { one: Model; other: Model; efforts: string[] }): Table {
+  const { one, other, efforts } = given;
+  return {
+    caption: title,
+    columns: [
+      left('effort'),
+      right(one.label),
+      right(other.label),
+      right('difference'),
+      right('standard errors'),
+    ],
+    rows: efforts.flatMap((effort) => {
+      const a = suiteAt(one, effort);
+      const b = suiteAt(other, effort);
+      if (a === undefined || b === undefined) return [];
+      const gap = a.accuracy - b.accuracy;
+      const error = Math.hypot(a.standardError, b.standardError);
+      return [
+        [
+          effort,
+          accuracyCell(a),
+          accuracyCell(b),
+          signedPoints(gap, error),
+          error === 0 ? unknown : fixed(gap / error, 1),
+        ],
+      ];
+    }),
+  };
+}
+
+function signedPoints(gap: number, error: number): Cell {
+  const text = `${gap >= 0 ? '+' : '−'}${(Math.abs(gap) * 100).toFixed(1)} ± ${(error * 100).toFixed(1)}`;
+  if (Math.abs(gap) < 2 * error) return { text, tone: 'faint' };
+  return { text, tone: gap > 0 ? 'good' : 'bad' };
+}
