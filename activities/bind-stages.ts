@@ -87,6 +87,7 @@ function requestFor(deps: ActivityDeps, { request, stage, key, recompute }: Foun
     kind: stage.kind,
     key,
     pool: deps.poolQueue(stage.pool),
+    isControlPool: deps.poolQueue(stage.pool) === deps.queues.control,
     attempts: stage.retry.attempts,
     resources: stage.resources,
     secrets: stage.secrets,

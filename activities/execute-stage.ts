@@ -9,7 +9,9 @@ import { importArtifact } from './import/import-artifact.ts';
 import { commandFor } from './job-command.ts';
 import { readKeyDocument } from './key-document.ts';
 import { prepareJob } from './prepare-job.ts';
-import type { Outputs, StageRequest } from './stage-request.ts';
+import { lookUpStage } from './look-up-stage.ts';
+import { publishStage } from './publish-stage.ts';
+import type { AttemptEnd, Outputs, StageRequest } from './stage-request.ts';
 import { superviseJob, type Pulse } from './supervise-job.ts';
 import { takeAttempt, type TakenAttempt } from './take-attempt.ts';
 
@@ -24,22 +26,36 @@ export interface Work {
 /**
  * One attempt: takes the key's next lease, or goes on with the job of the newest one if that is
  * still at work or done; leaves the outputs in the store and a note of how it went. The record is
- * written by `publishStage`, on the control pool.
+ * written by `publishStage`, on the control pool: here and now if this is it.
  */
-export async function executeStage(deps: ActivityDeps, request: StageRequest, pulse: Pulse): Promise<void> {
+export async function executeStage(deps: ActivityDeps, request: StageRequest, pulse: Pulse): Promise<AttemptEnd> {
+  if (!request.isControlPool) return await makeOutputs(deps, request, pulse);
+  const known = await lookUpStage(deps, request);
+  if (known !== undefined) return { kind: 'published', result: { kind: 'cached', outputs: known } };
+  const end = await makeOutputs(deps, request, pulse);
+  try {
+    return { kind: 'published', result: await publishStage(deps, request) };
+  } catch (error) {
+    // Computing is done and noted; `run-stage` tries publishing again, apart from it.
+    if (isFailure(error)) return end;
+    throw error;
+  }
+}
+
+async function makeOutputs(deps: ActivityDeps, request: StageRequest, pulse: Pulse): Promise<AttemptEnd> {
   const document = await readDocument(deps, request);
   const work: Work = { deps, request, document, pulse };
   const taken = await takeAttempt(work);
-  if (taken.kind === 'stored') return;
-  const startedAt = taken.startedAt;
+  if (taken.kind === 'stored') return { kind: 'stored' };
   try {
     const outputs = document.kind === 'import' ? await importArtifact(work) : await runJob(work, taken);
-    await note(work, taken, { startedAt, outcome: 'done', outputs });
+    await note(work, taken, { startedAt: taken.startedAt, outcome: 'done', outputs });
   } catch (error) {
     await noteFailure(work, taken, error);
     throw error;
   }
   await tidy(work, taken);
+  return { kind: 'stored' };
 }
 
 async function runJob(work: Work, taken: TakenAttempt): Promise<Outputs> {

@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { awaitStage } from './await-stage.ts';
+import { StageWaiters } from './await-stages.ts';
 import { bindStages, type BindRequest } from './bind-stages.ts';
 import type { ActivityDeps } from './deps.ts';
 import { executeStage } from './execute-stage.ts';
@@ -14,11 +14,12 @@ import { withFailureCodes } from './to-application-failure.ts';
 
 /** Everything that workflows may ask for. Each may run twice. */
 export function createActivities(deps: ActivityDeps) {
+  const waiters = new StageWaiters(deps);
   return withFailureCodes({
     loadGraph: async (request: RunRequest) => graphOf(await readPlan(deps.store.documents, request.run)),
     bindStages: (request: BindRequest) => bindStages(deps, request),
     lookUpStage: (request: StageRequest) => lookUpStage(deps, request),
-    awaitStage: (request: StageRequest) => awaitStage(deps, request, temporalPulse()),
+    awaitStages: (requests: readonly StageRequest[]) => waiters.await(requests, temporalPulse()),
     executeStage: (request: StageRequest) => executeStage(deps, request, temporalPulse()),
     publishStage: (request: StageRequest) => publishStage(deps, request),
     finishRun: (run: FinishedRun) => finishRun(deps, run),

@@ -22,6 +22,8 @@ export interface StageResources {
 
 /** What `run-stage` is told: names and limits, never bytes. The key document is in the store under the key. */
 export interface StageRequest extends Patience {
+  /** The pool's worker may write records: it serves the control queue too. */
+  isControlPool: boolean;
   run: string;
   stage: string;
   kind: string;
@@ -41,6 +43,9 @@ export type StageResult =
   | { kind: 'cached'; outputs: Outputs }
   | { kind: 'ran'; outputs: Outputs; attempts: number }
   | { kind: 'cancelled' };
+
+/** What an attempt tells `run-stage`: `stored` has its outputs in the store and no record yet. */
+export type AttemptEnd = { kind: 'stored' } | { kind: 'published'; result: StageResult };
 
 /** How one stage of one run ended. */
 export type StageOutcome =

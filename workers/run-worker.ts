@@ -31,16 +31,21 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
   const queues = taskQueuesOf(settings);
   const activities = activitiesOf({ settings, paths, env, client: new Client({ connection, namespace }) });
   const shared = { connection, namespace, activities, maxHeartbeatThrottleInterval: 1500, shutdownGraceTime: '20s' as const };
-  const workers = await Promise.all([
-    Worker.create({
-      ...shared,
-      taskQueue: queues.control,
-      workflowBundle: { codePath: programPaths.workflows(settings.root) },
-      maxConcurrentLocalActivityExecutions: 8,
-    }),
-    Worker.create({ ...shared, taskQueue: queues.waiters, maxConcurrentActivityTaskExecutions: waiterSlots }),
-    Worker.create({ ...shared, taskQueue: poolQueueOf(settings)(localPool), maxConcurrentActivityTaskExecutions: localSlots }),
-  ]);
+  const control = {
+    ...shared,
+    taskQueue: queues.control,
+    workflowBundle: { codePath: programPaths.workflows(settings.root) },
+    maxConcurrentLocalActivityExecutions: 8,
+    maxConcurrentActivityTaskExecutions: settings.isEmbedded ? waiterSlots : localSlots,
+    maxEagerActivityReservationsPerWorkflowTask: 8,
+  };
+  const others = settings.isEmbedded
+    ? []
+    : [
+        { ...shared, taskQueue: queues.waiters, maxConcurrentActivityTaskExecutions: waiterSlots },
+        { ...shared, taskQueue: poolQueueOf(settings)(localPool), maxConcurrentActivityTaskExecutions: localSlots },
+      ];
+  const workers = await Promise.all([control, ...others].map((options) => Worker.create(options)));
   const stop = (): void => {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };

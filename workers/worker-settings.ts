@@ -18,14 +18,22 @@ export const localPool = 'local';
 /** Pool names that this host serves without being told to. */
 export const ownPools: ReadonlySet<string> = new Set(['default', localPool]);
 
-export function taskQueuesOf({ queueSuffix }: Pick<WorkerSettings, 'queueSuffix'>): TaskQueues {
-  return { control: `control${queueSuffix}`, waiters: `waiters${queueSuffix}` };
+/**
+ * On the server of one home, one queue for everything: a workflow's own activities are then handed to
+ * it with the answer to its last task, without the way round by the queue.
+ */
+export function taskQueuesOf({ queueSuffix, isEmbedded }: Queueing): TaskQueues {
+  const control = `control${queueSuffix}`;
+  return { control, waiters: isEmbedded ? control : `waiters${queueSuffix}` };
 }
 
-/** A pool's queue is the pool's name; the local pool belongs to one home. */
-export function poolQueueOf({ queueSuffix }: Pick<WorkerSettings, 'queueSuffix'>): (pool: string) => string {
-  return (pool) => (ownPools.has(pool) ? `${localPool}${queueSuffix}` : pool);
+/** A pool's queue is the pool's name; this host's own pool belongs to one home. */
+export function poolQueueOf(settings: Queueing): (pool: string) => string {
+  const own = settings.isEmbedded ? taskQueuesOf(settings).control : `${localPool}${settings.queueSuffix}`;
+  return (pool) => (ownPools.has(pool) ? own : pool);
 }
+
+type Queueing = Pick<WorkerSettings, 'queueSuffix' | 'isEmbedded'>;
 
 export const programPaths = {
   python: (root: string): string => join(root, '.venv', 'bin', 'python'),

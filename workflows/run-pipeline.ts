@@ -25,33 +25,42 @@ const { loadGraph, bindStages, finishRun } = proxyLocalActivities<Activities>({ 
 export async function runPipeline(request: RunRequest): Promise<RunSummary> {
   const schedule = new Schedule(await loadGraph(request));
   const log = followChanges();
+  const isDraining = (): boolean => workflowInfo().continueAsNewSuggested;
   const end = (name: string, outcome: StageOutcome): void => {
     for (const [ended, how] of schedule.end(name, outcome)) log(ended, how);
   };
   for (const [name, outcome] of request.ended ?? []) end(name, outcome);
 
-  const waiting: StageRequest[] = [];
+  /** Started, and not waited for by any activity now. */
+  const started: StageRequest[] = [];
+  /** Bound, and not started. */
+  const unfollowed: StageRequest[] = [];
   let inFlight = 0;
-  const { awaitStage } = proxyActivities<Activities>({
+  let activities = 0;
+  const { awaitStages } = proxyActivities<Activities>({
     taskQueue: request.queues.waiters,
     startToCloseTimeout: '365d',
     heartbeatTimeout: request.heartbeatSeconds * 1000,
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',
     retry: { maximumInterval: '10s' },
   });
-  const follow = async (stage: StageRequest): Promise<void> => {
-    inFlight++;
-    log(stage.stage, { kind: 'running', key: stage.key });
+  const follow = async (stages: StageRequest[]): Promise<void> => {
+    activities++;
+    let left = stages;
     try {
-      end(stage.stage, await awaitStage(stage));
+      const { ended } = await awaitStages(stages);
+      const names = new Set(ended.map(([name]) => name));
+      left = stages.filter(({ stage }) => !names.has(stage));
+      for (const [name, outcome] of ended) end(name, outcome);
+      started.push(...left);
     } catch (error) {
-      end(stage.stage, endOfFollow(error, stage));
+      for (const stage of stages) end(stage.stage, endOfFollow(error, stage));
+      left = [];
     } finally {
-      inFlight--;
+      inFlight -= stages.length - left.length;
+      activities--;
     }
   };
-  const isDraining = (): boolean => workflowInfo().continueAsNewSuggested;
-
   try {
     for (;;) {
       const ready = schedule.takeReady();
@@ -59,19 +68,23 @@ export async function runPipeline(request: RunRequest): Promise<RunSummary> {
         const bound = await bindStages({ request, ready, known: schedule.inputsOf(ready) });
         for (const stage of bound.hits) end(stage.name, { kind: 'cached', key: stage.key, outputs: stage.outputs });
         for (const stage of bound.failed) end(stage.name, stage.outcome);
-        waiting.push(...bound.requests);
+        unfollowed.push(...bound.requests);
         continue;
       }
-      while (waiting.length > 0 && inFlight < request.maxInFlight && !isDraining()) {
-        void follow(waiting.shift() as StageRequest);
-      }
+      const batch = started.splice(0);
+      const room = isDraining() ? 0 : request.maxInFlight - inFlight;
+      const fresh = unfollowed.splice(0, room);
+      for (const stage of fresh) log(stage.stage, { kind: 'running', key: stage.key });
+      inFlight += fresh.length;
+      batch.push(...fresh);
+      if (batch.length > 0) void follow(batch);
       if (inFlight === 0) break;
       const before = schedule.outcomes.size;
-      await condition(() => schedule.outcomes.size > before || inFlight === 0);
+      await condition(() => schedule.outcomes.size > before || started.length > 0 || activities === 0);
     }
   } catch (error) {
     if (!isCancellation(error)) throw error;
-    await CancellationScope.nonCancellable(() => condition(() => inFlight === 0));
+    await CancellationScope.nonCancellable(() => condition(() => activities === 0));
   }
   if (!schedule.isFinished && isDraining() && !CancellationScope.current().consideredCancelled) {
     await condition(allHandlersFinished);

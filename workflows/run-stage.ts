@@ -28,11 +28,12 @@ const maxUncounted = 1000;
 
 /**
  * One StageKey's work, shared by every run that wants it: the key is in the workflow id. The store
- * stays the truth, so its first act is to look its record up again. It is stopped when the last run
+ * stays the truth, so its first act is to look its record up again (on the control pool the attempt
+ * itself does that, and publishes: two tasks fewer). It is stopped when the last run
  * that wants it leaves.
  */
 export async function runStage(request: StageRequest): Promise<StageResult> {
-  const waiters = new Set<string>();
+  const waiters = new Set([request.run]);
   const work = new CancellationScope();
   setHandler(joinSignal, (run) => void waiters.add(run));
   setHandler(waitersQuery, () => [...waiters]);
@@ -49,8 +50,10 @@ export async function runStage(request: StageRequest): Promise<StageResult> {
 }
 
 async function findOrMake(request: StageRequest): Promise<StageResult> {
-  const known = await lookUpStage(request);
-  if (known !== undefined) return { kind: 'cached', outputs: known };
+  if (!request.isControlPool) {
+    const known = await lookUpStage(request);
+    if (known !== undefined) return { kind: 'cached', outputs: known };
+  }
   const { executeStage } = proxyActivities<Activities>({
     taskQueue: request.pool,
     startToCloseTimeout: '365d',
@@ -61,7 +64,8 @@ async function findOrMake(request: StageRequest): Promise<StageResult> {
   let failures = 0;
   for (let tries = 1; ; tries++) {
     try {
-      await executeStage(request);
+      const end = await executeStage(request);
+      if (end.kind === 'published') return end.result;
       break;
     } catch (error) {
       if (isCancellation(error)) throw error;
