@@ -1,5 +1,6 @@
 import type { ArtifactRef } from '../core/artifact.ts';
 import type { Digest } from '../core/digest.ts';
+import { failureCodes, type FailureCode } from '../core/errors.ts';
 import type { StageKey } from '../core/keys.ts';
 import type { Documents } from '../store/store.ts';
 import {
@@ -42,6 +43,9 @@ export interface RunFinished {
     outcome: 'cached' | 'ran' | 'failed' | 'cancelled' | 'blocked';
     key?: StageKey;
     outputs?: Record<string, ArtifactRef>;
+    failure?: { code: FailureCode; message: string };
+    /** The stage that had to be done first and was not. */
+    blockedBy?: string;
   }[];
 }
 
@@ -65,7 +69,12 @@ const readRunStarted: Read<RunStarted> = readPartObject(
 
 const readStageEnd: Read<RunFinished['stages'][number]> = readPartObject(
   { stage: readText, outcome: readOneOf(['cached', 'ran', 'failed', 'cancelled', 'blocked']) },
-  { key: readKey, outputs: readMap(readArtifactRef) },
+  {
+    key: readKey,
+    outputs: readMap(readArtifactRef),
+    failure: readObject({ code: readOneOf(failureCodes), message: readText }),
+    blockedBy: readText,
+  },
 );
 
 const readRunFinished: Read<RunFinished> = readObject({
@@ -111,4 +120,13 @@ export async function listFinished(documents: Documents, run: string): Promise<R
       found.push(parseStatement(text, { name: 'runFinished', read: readRunFinished, where }).predicate);
   }
   return found;
+}
+
+/** Ids of all runs that were started here, newest first: they begin with the time. */
+export async function listRuns(documents: Documents): Promise<string[]> {
+  const runs = new Set((await documents.list('runs/')).map((path) => path.split('/')[1] ?? ''));
+  return [...runs]
+    .filter((run) => run !== '')
+    .sort()
+    .reverse();
 }
