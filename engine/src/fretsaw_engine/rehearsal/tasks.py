@@ -94,7 +94,8 @@ def read_settings(task: str, raw: dict[str, Any]) -> TaskSettings:
     known = set(asdict(TASKS[task]()))
     if unknown := sorted(set(raw) - known):
         raise ValueError(f"task {task}: unknown settings {unknown}; known: {sorted(known)}")
-    return TASKS[task](**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+    return TASKS[task](**values)
 
 
 def draw(task: str, settings: TaskSettings, rng: random.Random) -> Example:
@@ -139,7 +140,7 @@ def seeded(text: str) -> random.Random:
 
 def _example(task: str, prompt: str, answer: str, scorer: str, targets: list[Target]) -> Example:
     digest = hashlib.sha256(f"{task}\n{prompt}".encode()).hexdigest()
-    by_effort = dict(zip(EFFORTS, targets, strict=True))
+    by_effort: dict[str, Target] = dict(zip(EFFORTS, targets, strict=True))
     return Example(
         id=digest[:16], task=task, prompt=prompt, answer=answer, scorer=scorer, targets=by_effort
     )
@@ -192,7 +193,7 @@ def _format(settings: FormatSettings, rng: random.Random) -> Example:
     words = rng.sample(NOUNS, rng.randint(*settings.words))
     style = rng.choice(STYLES)
     turned = rng.random() < 0.5
-    ordered = words[::-1] if turned else words
+    ordered: list[str] = list(words[::-1] if turned else words)
     prompt = f"say {'reverse ' if turned else ''}{style} {' '.join(words)} ?"
     final = styled(style, ordered)
     return _example(

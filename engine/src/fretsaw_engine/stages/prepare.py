@@ -103,7 +103,7 @@ def parse_settings(raw: dict[str, Any]) -> PrepareSettings:
     known = {field.name for field in dataclasses.fields(PrepareSettings)}
     if unknown := sorted(set(raw) - known):
         raise StageFailure("BAD_INPUT", f"unknown settings {unknown}; known: {sorted(known)}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
     try:
         settings = PrepareSettings(**values)
     except TypeError as error:
