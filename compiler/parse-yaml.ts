@@ -23,12 +23,24 @@ import {
 /** A spec is text that a person reviews; what is larger is a mistake, and is not even parsed. */
 export const maximumSpecBytes = 1 << 20;
 
+/** No spec nests so deep; a parser that recurses must not be asked to. */
+const deepest = 100;
+
 /**
  * YAML text as a tree with places. Aliases and tags are off (an alias bomb is never expanded), keys
  * are strings and unique, numbers are exact and finite. `undefined` when the text is not YAML.
  */
 export function parseYaml(path: string, text: string, faults: Faults): Node | undefined {
   const file = sourceFile(path, text);
+  const deep = tooDeep(text);
+  if (deep !== undefined) {
+    faults.add(
+      'SYNTAX',
+      { file, start: deep, end: deep + 1 },
+      { message: `more than ${deepest} brackets inside each other` },
+    );
+    return undefined;
+  }
   const document = parseDocument(text, {
     version: '1.2',
     schema: 'core',
@@ -44,6 +56,18 @@ export function parseYaml(path: string, text: string, faults: Faults): Node | un
     return { kind: 'map', place: whole, entries: new Map() };
   }
   return new Reader(file, faults).node(document.contents);
+}
+
+/** Where brackets get too deep. Brackets in text count too: a pair that closes changes nothing. */
+function tooDeep(text: string): number | undefined {
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === 0x5b || code === 0x7b) depth++;
+    else if ((code === 0x5d || code === 0x7d) && depth > 0) depth--;
+    if (depth > deepest) return at;
+  }
+  return undefined;
 }
 
 /**
@@ -66,6 +90,7 @@ function reportSyntax(errors: readonly YAMLParseError[], file: SourceFile, fault
 class Reader {
   readonly #file: SourceFile;
   readonly #faults: Faults;
+  readonly #aliases = new Set<string>();
 
   constructor(file: SourceFile, faults: Faults) {
     this.#file = file;
@@ -77,7 +102,10 @@ class Reader {
     this.#refuseTag(from, place);
     if (isAlias(from)) {
       const hint = 'write the value out, or make it a param';
-      this.#faults.add('ALIAS', place, { message: `*${from.source}: YAML aliases are off in specs`, hint });
+      // Once a name: a bomb has as many aliases as fit into the file.
+      if (!this.#aliases.has(from.source))
+        this.#faults.add('ALIAS', place, { message: `*${from.source}: YAML aliases are off in specs`, hint });
+      this.#aliases.add(from.source);
       return { kind: 'scalar', place, value: null };
     }
     if (isMap(from)) return this.#map(from, place);

@@ -2,7 +2,7 @@ import { importKind, importTypes } from '../kinds/import.ts';
 import type { Kind } from '../kinds/kind.ts';
 import { kinds } from '../kinds/registry.ts';
 import { howKeys } from './overlay.ts';
-import { suggestion } from './suggest.ts';
+import { didYouMean, suggestion } from './suggest.ts';
 import {
   describe,
   type Entry,
@@ -65,11 +65,12 @@ export function readSpecTree(tree: MapNode, faults: Faults): Spec {
   reader.checkProfiles(tree);
   const stages = new Map<string, StageText>();
   for (const [name, entry] of reader.section(tree, 'inputs')) stages.set(name, reader.import(name, entry));
-  for (const [name, entry] of reader.section(tree, 'stages')) {
+  const section = reader.section(tree, 'stages');
+  for (const [name, entry] of section) {
     const earlier = stages.get(name);
     if (earlier !== undefined) {
       faults.add('DUPLICATE_KEY', entry.keyPlace, { message: `${name} is both an input and a stage` });
-    } else stages.set(name, reader.stage(name, entry));
+    } else stages.set(name, reader.stage(name, entry, section.keys()));
   }
   const params = new Map([...reader.section(tree, 'params')].map(([name, { value }]) => [name, value]));
   reader.checkParams(params);
@@ -148,7 +149,7 @@ class SpecReader {
     return value.entries;
   }
 
-  stage(name: string, { keyPlace, value }: Entry): StageText {
+  stage(name: string, { keyPlace, value }: Entry, others: Iterable<string>): StageText {
     const blank = {
       name,
       place: keyPlace,
@@ -165,7 +166,7 @@ class SpecReader {
     this.refuseUnknown(value, stageKeys, 'a stage');
     return {
       ...blank,
-      kind: this.#kind(name, { keyPlace, value }),
+      kind: this.#kind(name, { keyPlace, value }, others),
       with: this.#map(value, 'with', name),
       inputs: this.#map(value, 'inputs', name),
       matrix: this.#dimensions(value, name),
@@ -225,10 +226,18 @@ class SpecReader {
     return dimensions;
   }
 
-  #kind(name: string, { keyPlace, value }: { keyPlace: Place; value: MapNode }): Kind | undefined {
+  #kind(
+    name: string,
+    { keyPlace, value }: { keyPlace: Place; value: MapNode },
+    others: Iterable<string>,
+  ): Kind | undefined {
     const entry = value.entries.get('kind');
     if (entry === undefined) {
-      const hint = 'an overlay that names no stage of its base makes a new one: is the name right?';
+      const other = didYouMean(
+        name,
+        [...others].filter((other) => other !== name),
+      );
+      const hint = other ?? 'e.g. kind: command';
       this.#faults.add('MISSING_KEY', keyPlace, { message: `stages.${name}: kind is required`, hint });
       return undefined;
     }

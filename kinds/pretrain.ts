@@ -53,10 +53,10 @@ export const pretrainKind: Kind = {
   name: 'pretrain',
   version: 1,
   summary: 'Trains the tiny parent of the rehearsal from nothing on its seeded tasks.',
-  example: 'parent: { kind: pretrain, with: { steps: 3200, batch_size: 32 } }',
+  example: 'parent: { kind: pretrain, with: { steps: 3600, batch_size: 32 } }',
   with: settings({
     seed,
-    steps: integer('Optimiser steps.', { default: 3200, minimum: 1, unit: 'steps' }),
+    steps: integer('Optimiser steps.', { default: 3600, minimum: 1, unit: 'steps' }),
     batch_size: integer('Rows a step.', { default: 32, minimum: 1, unit: 'rows' }),
     sequence_length: integer('Length of a row.', { default: 96, minimum: 8, unit: 'tokens' }),
     learning_rate: number('Peak learning rate.', { default: 3e-3, exclusiveMinimum: 0, maximum: 1 }),
@@ -75,6 +75,24 @@ export const pretrainKind: Kind = {
     weight_decay: number('Weight decay.', { default: 0.05, minimum: 0 }),
     clip: number('Largest norm of the gradient.', { default: 1, exclusiveMinimum: 0 }),
     balance: number('Weight of the loss that spreads tokens over experts.', { default: 0.004, minimum: 0 }),
+    thin_rows: number(
+      'Share of the rows trained with layers windowed and experts left out, so that the method has room.',
+      {
+        default: 0.5,
+        minimum: 0,
+        maximum: 1,
+      },
+    ),
+    thin_layers: integer('Full-attention layers windowed in such a row, at most.', {
+      default: 2,
+      minimum: 0,
+      unit: 'layers',
+    }),
+    thin_experts: integer('Experts left out in such a row, at most.', {
+      default: 4,
+      minimum: 0,
+      unit: 'experts',
+    }),
     drill_pairs: list(
       'Length of the lists in the drill: first and last.',
       integer('Pairs.', { minimum: 1 }),

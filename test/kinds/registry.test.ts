@@ -20,7 +20,8 @@ describe('every kind', () => {
     expect(kind.summary).toMatch(/\.$/);
     expect(kind.example).toContain(kind.name === 'import' ? 'inputs:' : `kind: ${kind.name}`);
     visit(kind.with, kind.name, (setting, path) => expect(setting.description, path).not.toBe(''));
-    if (kind.inputs !== 'open') for (const port of Object.values(kind.inputs)) expect(port.description).not.toBe('');
+    if (kind.inputs !== 'open')
+      for (const port of Object.values(kind.inputs)) expect(port.description).not.toBe('');
   });
 
   it.each(all)('$name has a JSON Schema that ajv compiles, and defaults that it accepts', (kind) => {
@@ -34,8 +35,12 @@ describe('every kind', () => {
   it.each(all)('$name fills nested defaults in whole, so that writing one out changes nothing', (kind) => {
     visit(kind.with, kind.name, (setting, path) => {
       if ('anyOf' in setting || setting.type !== 'object' || setting.default === undefined) return;
-      const nested = Object.entries(setting.properties).filter(([, property]) => property.default !== undefined);
-      expect(setting.default, path).toMatchObject(Object.fromEntries(nested.map(([key, property]) => [key, property.default])));
+      const nested = Object.entries(setting.properties).filter(
+        ([, property]) => property.default !== undefined,
+      );
+      expect(setting.default, path).toMatchObject(
+        Object.fromEntries(nested.map(([key, property]) => [key, property.default])),
+      );
     });
   });
 });

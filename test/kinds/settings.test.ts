@@ -49,7 +49,8 @@ describe('the settings of engine kinds', () => {
     expect(Object.keys(properties).sort()).toEqual(fields.map((field) => field.name).sort());
     for (const field of fields) {
       if (field.isRequired) expect(required, `${name}.${field.name}`).toContain(field.name);
-      if (field.default !== undefined) expect(properties[field.name]?.default, `${name}.${field.name}`).toEqual(field.default);
+      if (field.default !== undefined)
+        expect(properties[field.name]?.default, `${name}.${field.name}`).toEqual(field.default);
     }
   });
 });

@@ -49,21 +49,30 @@ describe('the code digest of a kind', () => {
   it('changes with the locked version of a library that the kind computes with, and of no other', () => {
     const lock = reading.readFile('engine/requirements.lock') ?? '';
     const newTorch = changed({ 'engine/requirements.lock': lock.replace(/^torch==.*$/m, 'torch==9.9.9') });
-    const newHighs = changed({ 'package.json': (reading.readFile('package.json') ?? '').replace(/"highs": "[^"]*"/, '"highs": "9.9.9"') });
+    const newHighs = changed({
+      'package.json': (reading.readFile('package.json') ?? '').replace(
+        /"highs": "[^"]*"/,
+        '"highs": "9.9.9"',
+      ),
+    });
     for (const [name, other, isChanged] of [
       ['distill', newTorch, true],
       ['select', newTorch, false],
       ['select', newHighs, true],
       ['distill', newHighs, false],
     ] as const) {
-      expect(codeDigest(kindNamed(name), other) !== codeDigest(kindNamed(name), reading), name).toBe(isChanged);
+      expect(codeDigest(kindNamed(name), other) !== codeDigest(kindNamed(name), reading), name).toBe(
+        isChanged,
+      );
     }
   });
 
   it('finds every file that a kind names', () => {
     const missing = [...kinds.values()].flatMap(({ name, code }) => {
       const modules = code.python.map((module) => `engine/src/${module.replaceAll('.', '/')}.py`);
-      return [...modules, ...code.typescript].filter((path) => reading.readFile(path) === undefined).map((path) => `${name}: ${path}`);
+      return [...modules, ...code.typescript]
+        .filter((path) => reading.readFile(path) === undefined)
+        .map((path) => `${name}: ${path}`);
     });
     expect(missing).toEqual([]);
   });
@@ -76,10 +85,16 @@ describe('the version of a kind', () => {
 
   it('is dirty when code or number differ from the pin, or there is no pin', () => {
     const path = 'engine/src/fretsaw_engine/stages/distill.py';
-    const edited = { ...pinned, readFile: (file: string) => (file === path ? 'changed' : pinned.readFile(file)) };
+    const edited = {
+      ...pinned,
+      readFile: (file: string) => (file === path ? 'changed' : pinned.readFile(file)),
+    };
     expect(kindVersions(edited).versions['distill']).toMatch(/^1\+dirty\.[0-9a-f]{8}$/);
     expect(kindVersions(edited).versions['select']).toBe('1');
-    const unpinned = { ...reading, readFile: (file: string) => (file === pinnedPath ? undefined : reading.readFile(file)) };
+    const unpinned = {
+      ...reading,
+      readFile: (file: string) => (file === pinnedPath ? undefined : reading.readFile(file)),
+    };
     expect(kindVersions(unpinned).versions['select']).toMatch(/\+dirty\./);
   });
 
@@ -88,9 +103,13 @@ describe('the version of a kind', () => {
   });
 
   it('is told here as it stands: dirty is legal while code changes', () => {
-    const dirty = Object.entries(kindVersions(reading).versions).filter(([, version]) => version.includes('+dirty'));
+    const dirty = Object.entries(kindVersions(reading).versions).filter(([, version]) =>
+      version.includes('+dirty'),
+    );
     if (dirty.length > 0) {
-      console.info(`pins are stale (npm run pin:kinds): ${dirty.map(([name, version]) => `${name} ${version}`).join(', ')}`);
+      console.info(
+        `pins are stale (npm run pin:kinds): ${dirty.map(([name, version]) => `${name} ${version}`).join(', ')}`,
+      );
     }
     expect(Object.keys(kindVersions(reading).versions)).toHaveLength(kinds.size);
   });
