@@ -18,7 +18,9 @@ function chain(stages: Record<string, string[]>, extra = ''): string {
 
 describe('a plan', () => {
   it('has its stages in topological order, and what is unrelated as it was written', () => {
-    const plan = planOf(compileTexts({ 'a.yaml': chain({ d: ['c.out', 'b.out'], a: [], b: ['a.out'], c: ['a.out'] }) }));
+    const plan = planOf(
+      compileTexts({ 'a.yaml': chain({ d: ['c.out', 'b.out'], a: [], b: ['a.out'], c: ['a.out'] }) }),
+    );
     expect(names(plan)).toEqual(['a', 'c', 'b', 'd']);
   });
 
@@ -39,7 +41,11 @@ describe('a plan', () => {
 
   it('keeps the type of a param that stands alone, and makes text of one inside text', () => {
     expect(stageOf(puzzle, 'distill').with['tokens']).toBe(84e9);
-    expect(stageOf(puzzle, 'evaluate[level=low]').with['max_new_tokens']).toEqual({ low: 32, medium: 64, high: 96 });
+    expect(stageOf(puzzle, 'evaluate[level=low]').with['max_new_tokens']).toEqual({
+      low: 32,
+      medium: 64,
+      high: 96,
+    });
     expect(stageOf(puzzle, 'report').with['title']).toBe('puzzle at seed 1, in ${literal} braces');
   });
 
@@ -53,7 +59,10 @@ describe('a plan', () => {
   });
 
   it('names secrets and never holds them', () => {
-    expect(stageOf(puzzle, 'parent')).toMatchObject({ secrets: ['HF_TOKEN'], with: { token: { secret: 'HF_TOKEN' } } });
+    expect(stageOf(puzzle, 'parent')).toMatchObject({
+      secrets: ['HF_TOKEN'],
+      with: { token: { secret: 'HF_TOKEN' } },
+    });
   });
 
   it('has local paths relative to the file that says them', () => {
@@ -95,14 +104,20 @@ describe('a profile', () => {
   });
 
   it('gives a param a value that --param still overrides', () => {
-    const plan = planOf(compileFixture('valid/puzzle.yaml', { profile: 'rehearsal', params: { kd_tokens: '7e3' } }));
+    const plan = planOf(
+      compileFixture('valid/puzzle.yaml', { profile: 'rehearsal', params: { kd_tokens: '7e3' } }),
+    );
     expect(stageOf(plan, 'distill').with['tokens']).toBe(7000);
   });
 });
 
 describe('a spec that extends another', () => {
-  const base = chain({ a: [] }, 'params: { n: 1 }\nprofiles: { fast: { stages: { a: { pool: quick } }, params: { n: 2 } } }\n');
-  const derived = 'fretsaw: v1\nname: derived\nextends: ./base.yaml\nprofiles: { fast: { params: { n: 3 } } }\n';
+  const base = chain(
+    { a: [] },
+    'params: { n: 1 }\nprofiles: { fast: { stages: { a: { pool: quick } }, params: { n: 2 } } }\n',
+  );
+  const derived =
+    'fretsaw: v1\nname: derived\nextends: ./base.yaml\nprofiles: { fast: { params: { n: 3 } } }\n';
 
   it('has the stages of its base and its profiles, laid over each other', () => {
     const plan = planOf(compileTexts({ 'derived.yaml': derived, 'base.yaml': base }, { profile: 'fast' }));
@@ -152,9 +167,19 @@ stages:
 
   it('of the spec gives legs to the stages that depend on its param, and to no others', () => {
     expect(names(seeds)).toEqual(
-      expect.arrayContaining(['parent', 'rows', 'calibration[seed=3]', 'experts[seed=1]', 'answers[effort=high,seed=2]']),
+      expect.arrayContaining([
+        'parent',
+        'rows',
+        'calibration[seed=3]',
+        'experts[seed=1]',
+        'answers[effort=high,seed=2]',
+      ]),
     );
-    expect(names(seeds).filter((name) => /^(parent|rows|table)/.test(name))).toEqual(['parent', 'rows', 'table']);
+    expect(names(seeds).filter((name) => /^(parent|rows|table)/.test(name))).toEqual([
+      'parent',
+      'rows',
+      'table',
+    ]);
     expect(stageOf(seeds, 'calibration[seed=3]').with['seed']).toBe(3);
   });
 
@@ -185,13 +210,18 @@ stages:
 `;
 
   it('that takes a list may be written without one', () => {
-    const [bare, listed] = ['rows', '[rows]'].map((data) => stageOf(planOf(compileTexts({ 'a.yaml': spec(data) })), 'd'));
+    const [bare, listed] = ['rows', '[rows]'].map((data) =>
+      stageOf(planOf(compileTexts({ 'a.yaml': spec(data) })), 'd'),
+    );
     expect(bare?.inputs).toEqual(listed?.inputs);
     expect(bare?.inputs['data']).toEqual([{ stage: 'rows', output: 'self' }]);
   });
 
   it('that is an empty list is as if it were not there', () => {
-    expect(Object.keys(stageOf(planOf(compileTexts({ 'a.yaml': spec('rows') })), 'p').inputs)).toEqual(['tokenizer', 'source']);
+    expect(Object.keys(stageOf(planOf(compileTexts({ 'a.yaml': spec('rows') })), 'p').inputs)).toEqual([
+      'tokenizer',
+      'source',
+    ]);
   });
 });
 
