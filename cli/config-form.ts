@@ -27,9 +27,9 @@ export function perLayerConfig(text: string): string {
     const differing = Object.entries(block).filter(([name, value]) => config[name] !== value);
     if (differing.length > 0) overrides[String(layer)] = Object.fromEntries(differing);
   });
-  const { block_configs: _, ...rest } = config;
+  const kept = Object.entries(config).filter(([name]) => name !== 'block_configs');
   const changed = {
-    ...rest,
+    ...Object.fromEntries(kept),
     architectures: ['GptOssForCausalLM'],
     model_type: 'gpt_oss',
     per_layer_config: overrides,

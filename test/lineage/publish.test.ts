@@ -153,7 +153,9 @@ describe('publishing a record', () => {
     const other = keyDocument('distill', {}, { tokens: 11 });
     await publishRecord(store, requestOf(other, { outputs: { out: await put(store, 'other') } }));
     const stored = await store.records.latest(stageKey(other, sha256));
-    expect(() => parseRecord({ ...(stored ?? { domain: "", generation: 0, envelope: "" }), key })).toThrow(/key document has/);
+    expect(() => parseRecord({ ...(stored ?? { domain: '', generation: 0, envelope: '' }), key })).toThrow(
+      /key document has/,
+    );
   });
 });
 
