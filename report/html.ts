@@ -17,7 +17,7 @@ export function toHtml(evidence: Evidence, sections: readonly Section[]): string
     `<header><h1>${escapeMarkup(evidence.title)}</h1>`,
     `<p class="sub">Compressed by score, select, distil, reinforce, average and calibrate; evaluated at every effort.</p>`,
     tiles.length === 0 ? '' : `<div class="tiles">${tiles.join('')}</div>`,
-    `<nav>${sections.map((section) => `<a href="#${section.id}">${escapeMarkup(section.title)}</a>`).join('')}</nav></header>`,
+    `<nav>${sections.map((section) => `<a href="#${section.id}">${escapeMarkup(section.title)}</a>`).join(' ')}</nav></header>`,
     ...sections.map(sectionHtml),
     '</main></body></html>',
     '',

@@ -15,8 +15,8 @@ h2{font-size:25px;line-height:1.25;margin:64px 0 6px}
 nav{font:13px/1.9 system-ui,sans-serif;margin-top:18px}
 nav a{color:var(--soft);text-decoration:none;border-bottom:1px solid var(--rule);margin-right:16px;white-space:nowrap}
 nav a:hover{color:var(--ink);border-color:var(--ink)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(168px,1fr));gap:1px;background:var(--rule);border:1px solid var(--rule);margin-top:26px}
-.tile{background:var(--card);padding:16px 18px 14px}
+.tiles{display:flex;flex-wrap:wrap;gap:1px;background:var(--rule);border:1px solid var(--rule);margin-top:26px}
+.tile{flex:1 1 200px;background:var(--card);padding:16px 18px 14px}
 .tile b{display:block;font-size:29px;line-height:1.15;font-weight:600;font-variant-numeric:lining-nums tabular-nums;letter-spacing:-.01em}
 .tile span{font:12.5px/1.4 system-ui,sans-serif;color:var(--soft);display:block;margin-top:5px}
 .tile .good{color:var(--good)}.tile .bad{color:var(--bad)}
@@ -34,7 +34,7 @@ details{margin:0 0 14px}details[open] summary{margin-bottom:6px}
 th{font-weight:600;color:var(--soft);border-bottom:1.5px solid var(--ink);padding:5px 10px;vertical-align:bottom;text-align:left}
 td{border-bottom:1px solid var(--rule);padding:5px 10px;vertical-align:top}
 th:first-child,td:first-child{padding-left:0}
-.r{text-align:right;white-space:nowrap}
+.r,td.good,td.bad{white-space:nowrap}.r{text-align:right}
 tbody tr:hover{background:var(--wash)}
 .good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}.strong{font-weight:700}.faint{color:var(--soft)}
 .note{font:13px/1.5 system-ui,sans-serif;color:var(--soft);border-left:2px solid var(--rule);padding-left:12px;margin:0 0 10px;max-width:80ch}
@@ -50,12 +50,12 @@ svg text{font-family:system-ui,sans-serif;fill:var(--ink)}
 .mark.tiny{transform-box:fill-box;transform-origin:center;transform:scale(.62)}
 .whisker{stroke:var(--c);stroke-width:1.6;opacity:.75}
 .guide{stroke:var(--c);stroke-dasharray:2 4;opacity:.55}
-.trace{fill:none;stroke:var(--soft);stroke-width:1;opacity:.45}
+.trace{fill:none;stroke:var(--soft);stroke-width:1;opacity:.4}.trace.strong{stroke:var(--ink);stroke-width:1.6;opacity:.9}
 .envelope{fill:none;stroke:var(--ink);stroke-width:1.4;stroke-dasharray:7 4}
 .leader{stroke:var(--gone);stroke-width:.7}
 .line{fill:none;stroke-width:2}.l0{stroke:var(--kept)}.l1{stroke:var(--low);stroke-width:1;opacity:.55}.l2{stroke:var(--high);stroke-dasharray:6 3}.l3{stroke:var(--mid);stroke-dasharray:2 3}
 .chosen{fill:none;stroke:var(--high);stroke-width:2}
-.kept{fill:var(--kept)}.removed{fill:url(#hatch);stroke:var(--gone)}.hatchline{stroke:var(--gone);stroke-width:1.6}
+.kept{fill:var(--kept)}.removed{fill:url(#hatch);stroke:var(--gone)}.hatchline{stroke:var(--soft);opacity:.6;stroke-width:1.6}
 .full{fill:var(--ink)}.windowed{fill:none;stroke:var(--gone)}.windowed.changed{stroke:var(--high);stroke-width:2}
 .heat{fill:rgba(var(--heat),var(--a,1))}.h0{--a:.05}.h1{--a:.14}.h2{--a:.25}.h3{--a:.37}.h4{--a:.49}.h5{--a:.62}.h6{--a:.75}.h7{--a:.88}.h8{--a:1}
 .gone{fill:url(#hatch);stroke:var(--gone);stroke-width:.6}

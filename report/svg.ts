@@ -68,20 +68,22 @@ export function logScale(domain: readonly [number, number], range: readonly [num
   return (value) => linear(Math.log(value));
 }
 
-/** Round numbers that cover a domain: steps of 1, 2 or 5 times a power of ten. */
+/** Round numbers inside a domain: of the steps 1, 2 and 5 times a power of ten, the one that gives nearest `wanted`. */
 export function ticks(domain: readonly [number, number], wanted: number): number[] {
-  const rough = (domain[1] - domain[0]) / Math.max(1, wanted);
-  if (!(rough > 0)) return [domain[0]];
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = ([1, 2, 5, 10].find((factor) => factor * power >= rough) ?? 10) * power;
+  const span = domain[1] - domain[0];
+  if (!(span > 0)) return [domain[0]];
+  const power = 10 ** Math.floor(Math.log10(span / wanted));
+  const steps = [1, 2, 5, 10].map((factor) => factor * power);
+  const distance = (step: number): number => Math.abs(span / step - wanted);
+  const step = steps.reduce((best, candidate) => (distance(candidate) < distance(best) ? candidate : best));
   const found: number[] = [];
   for (let index = Math.ceil(domain[0] / step - 1e-9); index * step <= domain[1] + step * 1e-9; index++) {
-    found.push(Number((index * step).toPrecision(12)));
+    found.push(Number((index * step).toPrecision(12)) + 0);
   }
   return found;
 }
 
-/** 1, 2 and 5 times powers of ten inside a domain. */
+/** 1, 2 and 5 times powers of ten inside a domain; evenly spaced ones where it spans less than that. */
 export function logTicks(domain: readonly [number, number]): number[] {
   const found: number[] = [];
   for (let power = Math.floor(Math.log10(domain[0])); power <= Math.ceil(Math.log10(domain[1])); power++) {
@@ -90,7 +92,7 @@ export function logTicks(domain: readonly [number, number]): number[] {
       if (tick >= domain[0] * 0.999 && tick <= domain[1] * 1.001) found.push(Number(tick.toPrecision(6)));
     }
   }
-  return found;
+  return found.length < 4 ? ticks(domain, 6) : found;
 }
 
 /** The least and the most, with room beside them. */

@@ -10,7 +10,7 @@ const margin = { top: 40, right: 150, bottom: 52, left: 66 };
 export function frontierPlot(
   points: readonly FrontierPoint[],
   efforts: readonly string[],
-  description: string,
+  named: { description: string; strong: readonly string[] },
 ): string {
   const speeds = points.map((point) => point.speed);
   const domainX: [number, number] = [Math.min(...speeds) * 0.88, Math.max(...speeds) * 1.12];
@@ -22,7 +22,7 @@ export function frontierPlot(
   const y = linearScale(domainY, [height - margin.bottom, margin.top]);
   const names = [...new Set(points.map((point) => point.model.name))];
   const bottom = height - margin.bottom;
-  return svg({ width, height }, description, [
+  return svg({ width, height }, named.description, [
     ...legend([...efforts], { x: margin.left, y: 16 }),
     ...logTicks(domainX).flatMap((tick) => [
       line([x(tick), margin.top], [x(tick), bottom], 'grid'),
@@ -48,7 +48,7 @@ export function frontierPlot(
     ...names.map((name) =>
       path(
         ordered(points, name).map((point) => [x(point.speed), y(point.accuracy)] as const),
-        'trace',
+        named.strong.includes(name) ? 'trace strong' : 'trace',
       ),
     ),
     ...points.map((point) =>

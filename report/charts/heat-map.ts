@@ -60,7 +60,7 @@ function key(y: number): string[] {
     text(margin.left, y, { text: 'score 0', class: 'tick' }),
     ...cells,
     text(margin.left + 212, y, { text: 'most in the layer', class: 'tick' }),
-    element('rect', { x: margin.left + 330, y: y - 10, width: 17, height: 12, class: 'heat h3' }),
+    element('rect', { x: margin.left + 330, y: y - 10, width: 17, height: 12, class: 'heat h1' }),
     element('rect', { x: margin.left + 330, y: y - 10, width: 17, height: 12, class: 'gone' }),
     text(margin.left + 354, y, { text: 'removed', class: 'tick' }),
   ];

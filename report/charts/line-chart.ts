@@ -29,6 +29,9 @@ export interface LineChart {
   /** A point to single out. */
   chosen?: readonly [number, number];
   size?: { width: number; height: number };
+  /** Shared between small multiples, so that they can be compared. */
+  domainY?: readonly [number, number];
+  xTicks?: readonly number[];
 }
 
 const margin = { top: 30, right: 16, bottom: 40, left: 58 };
@@ -42,8 +45,9 @@ export function lineChart(chart: LineChart): string {
     0,
   );
   const values = points.map(([, y]) => y);
-  const domainY: [number, number] =
-    chart.isLog === true ? [Math.min(...values) * 0.9, Math.max(...values) * 1.1] : extent(values);
+  const domainY: readonly [number, number] =
+    chart.domainY ??
+    (chart.isLog === true ? [Math.min(...values) * 0.9, Math.max(...values) * 1.1] : extent(values));
   const x = linearScale(firstX === lastX ? [firstX - 1, lastX + 1] : [firstX, lastX], [
     margin.left,
     width - margin.right,
@@ -57,7 +61,7 @@ export function lineChart(chart: LineChart): string {
       line([margin.left, y(tick)], [width - margin.right, y(tick)], 'grid'),
       text(margin.left - 7, y(tick) + 4, { text: chart.format(tick), anchor: 'end', class: 'tick' }),
     ]),
-    ...ticks([firstX, lastX], 5).map((tick) =>
+    ...(chart.xTicks ?? ticks([firstX, lastX], 5)).map((tick) =>
       text(x(tick), height - margin.bottom + 17, { text: String(tick), anchor: 'middle', class: 'tick' }),
     ),
     text((margin.left + width - margin.right) / 2, height - 6, {

@@ -3,6 +3,7 @@ import { layerMap } from '../charts/layer-map.ts';
 import { lineChart } from '../charts/line-chart.ts';
 import type { Evidence, Layer, LayerCurve, Size } from '../evidence.ts';
 import { bytes, counted, grouped, percent, significant, windowName } from '../figures.ts';
+import { extent } from '../svg.ts';
 import { left, right, type Figure, type Section, type Table } from '../section.ts';
 
 export function layerSection(evidence: Evidence): Section | undefined {
@@ -155,16 +156,17 @@ export function blockSection(evidence: Evidence): Section | undefined {
   return {
     id: 'blocks',
     title: 'What replacing one layer costs',
-    lead: 'Each layer was replaced alone, with fewer experts or with a window, and its error measured. The circled choice is the one selected.',
+    lead: 'Each layer was replaced alone, with fewer experts or with a window, and its error measured. All charts have one scale; the circled choice is the one selected.',
     figures: blockFigures(scores, evidence.layers),
     tables: [expertScoreTable(scores), ...windowTables(scores)],
     notes: [],
   };
 }
 
-/** A chart for each of up to eight layers a row would be unreadable at 36: those are drawn as one bundle. */
+/** A chart a layer; beyond twelve they would be too small to read, and the table says it better. */
 function blockFigures(scores: readonly LayerCurve[], layers: readonly Layer[] | undefined): Figure[] {
   if (scores.length > 12) return [];
+  const domainY = extent(scores.flatMap((layer) => layer.choices.map((choice) => choice.score)));
   return scores.map((layer) => {
     const points = layer.choices.map((choice) => [choice.experts, choice.score] as const);
     const chosen = points.find(([experts]) => experts === layers?.[layer.layer]?.experts);
@@ -175,6 +177,8 @@ function blockFigures(scores: readonly LayerCurve[], layers: readonly Layer[] | 
       lines: [{ name: 'error', points }],
       format: (value) => significant(value, 2),
       hasMarks: true,
+      domainY,
+      xTicks: points.map(([experts]) => experts),
       size: { width: 224, height: 170 },
       ...(chosen === undefined ? {} : { chosen }),
     });

@@ -10,7 +10,10 @@ export function efficiencySection(evidence: Evidence): Section | undefined {
   if (points.length === 0) return undefined;
   const efforts = effortsOf(evidence.models);
   const baseline = modelNamed(evidence, evidence.baseline);
-  const figure = frontierPlot(points, efforts, 'Accuracy over requests a second for every model and effort');
+  const figure = frontierPlot(points, efforts, {
+    description: 'Accuracy over requests a second for every model and effort',
+    strong: [evidence.baseline, evidence.models.at(-1)?.name ?? ''],
+  });
   return {
     id: 'efficiency',
     title: 'Request-level efficiency',
@@ -19,7 +22,7 @@ export function efficiencySection(evidence: Evidence): Section | undefined {
       {
         svg: figure,
         caption:
-          'Accuracy and speed. The broken line joins the points that none beats; thin lines join the efforts of one model.',
+          'Accuracy and speed. The broken line joins the points that none beats; thin lines join the efforts of one model, the baseline and the last model in bold.',
       },
     ],
     tables: [efficiencyTable(points, efforts, baseline), timingTable(evidence.models)],

@@ -139,34 +139,43 @@ export function lengthSection(evidence: Evidence): Section | undefined {
     title: 'Length of answers',
     lead: 'Faster tokens are worth nothing if there are more of them. The effort length ratio is mean tokens at high effort over those at low: how far the effort setting still steers.',
     figures: [{ svg: figure, caption: 'Mean tokens of an answer.' }],
-    tables: [lengthTable(models, efforts)],
+    tables: lengthTables(models, efforts),
     notes: [
       'An answer that hits the cap is cut, not wrong by itself; one without a final channel counts as wrong.',
     ],
   };
 }
 
-function lengthTable(models: readonly Model[], efforts: string[]): Table {
-  return {
-    caption: 'Tokens an answer, answers at the cap, answers with a final channel',
-    columns: [
-      left('model'),
-      ...efforts.map((effort) => right(`tokens, ${effort}`)),
-      right('high ÷ low'),
-      ...efforts.map((effort) => right(`at cap, ${effort}`)),
-      ...efforts.map((effort) => right(`final, ${effort}`)),
-    ],
-    rows: models.map((model) => {
-      const results = efforts.map((effort) => suiteAt(model, effort));
-      return [
+function lengthTables(models: readonly Model[], efforts: string[]): Table[] {
+  const shares = (model: Model, read: (result: EffortResult) => number): Cell[] =>
+    efforts.map((effort) => {
+      const result = suiteAt(model, effort);
+      return percent(result === undefined ? undefined : read(result));
+    });
+  return [
+    {
+      caption: 'Mean tokens of an answer, and the effort length ratio',
+      columns: [left('model'), ...efforts.map(right), right('high ÷ low')],
+      rows: models.map((model) => [
         model.label,
-        ...results.map((result) => fixed(result?.meanTokens, 1)),
+        ...efforts.map((effort) => fixed(suiteAt(model, effort)?.meanTokens, 1)),
         { text: fixed(effortLengthRatio(model), 2), tone: 'strong' as const },
-        ...results.map((result) => percent(result?.capHitRate)),
-        ...results.map((result) => percent(result?.finalRate)),
-      ];
-    }),
-  };
+      ]),
+    },
+    {
+      caption: 'Answers cut at the cap, and answers with a final channel',
+      columns: [
+        left('model'),
+        ...efforts.map((effort) => right(`cut, ${effort}`)),
+        ...efforts.map((effort) => right(`final, ${effort}`)),
+      ],
+      rows: models.map((model) => [
+        model.label,
+        ...shares(model, (result) => result.capHitRate),
+        ...shares(model, (result) => result.finalRate),
+      ]),
+    },
+  ];
 }
 
 export function comparisonSection(evidence: Evidence): Section | undefined {

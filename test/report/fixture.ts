@@ -3,7 +3,18 @@ import { join } from 'node:path';
 import { seededRandom } from '../../selection/random.ts';
 
 /** Made-up results in the stored formats: for tests of rendering, never for figures. */
-export const modelNames = ['parent', 'parent_fp8', 'control', 'child', 'distilled', 'rl_high', 'rl_mixed', 'average', 'fp8', 'fp8_unscaled'];
+export const modelNames = [
+  'parent',
+  'parent_fp8',
+  'control',
+  'child',
+  'distilled',
+  'rl_high',
+  'rl_mixed',
+  'average',
+  'fp8',
+  'fp8_unscaled',
+];
 
 const levels: Readonly<Record<string, number>> = {
   parent: 1, parent_fp8: 0.99, control: 0.45, child: 0.72, distilled: 0.96, rl_high: 0.99, rl_mixed: 0.975, average: 0.985, fp8: 0.985, fp8_unscaled: 0.97,
@@ -14,7 +25,10 @@ const tokens: Readonly<Record<string, number>> = { low: 11, medium: 24, high: 46
 export function resultsOf(name: string): Record<string, unknown> {
   const random = seededRandom([...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7));
   const line = (effort: string, examples: number): Record<string, unknown> => {
-    const accuracy = Math.min(0.99, (accuracies[effort] ?? 0) * (levels[name] ?? 1) + (random() - 0.5) * 0.02);
+    const accuracy = Math.min(
+      0.99,
+      (accuracies[effort] ?? 0) * (levels[name] ?? 1) + (random() - 0.5) * 0.02,
+    );
     return {
       effort,
       examples,
@@ -30,14 +44,24 @@ export function resultsOf(name: string): Record<string, unknown> {
     schema: 'fretsaw/results/v1',
     model: {},
     suite: efforts.map((effort) => line(effort, 240)),
-    tasks: ['arithmetic', 'instructions', 'recall'].flatMap((task) => efforts.map((effort) => ({ task, errors: 0, ...line(effort, 80) }))),
+    tasks: ['arithmetic', 'instructions', 'recall'].flatMap((task) =>
+      efforts.map((effort) => ({ task, errors: 0, ...line(effort, 80) })),
+    ),
   };
 }
 
 export function timingsOf(name: string): Record<string, unknown> {
   const random = seededRandom(name.length);
   const speed = (name.startsWith('parent') ? 3000 : 3700) * (0.98 + random() * 0.04);
-  return { schema: 'fretsaw/timings/v1', runner: 'onnxruntime-node', threads: 2, batch_size: 32, tokens: 30000, seconds: 30000 / speed, tokens_per_second: speed };
+  return {
+    schema: 'fretsaw/timings/v1',
+    runner: 'onnxruntime-node',
+    threads: 2,
+    batch_size: 32,
+    tokens: 30000,
+    seconds: 30000 / speed,
+    tokens_per_second: speed,
+  };
 }
 
 export function rankingDocument(layers: number, experts: number): Record<string, unknown> {
@@ -48,7 +72,11 @@ export function rankingDocument(layers: number, experts: number): Record<string,
     tokens: 10000,
     layers: Array.from({ length: layers }, (_, layer) => ({
       layer,
-      experts: Array.from({ length: experts }, (_, expert) => ({ expert, score: random() ** (1 + layer / 4), tokens: 500 })).sort((a, b) => b.score - a.score),
+      experts: Array.from({ length: experts }, (_, expert) => ({
+        expert,
+        score: random() ** (1 + layer / 4),
+        tokens: 500,
+      })).sort((a, b) => b.score - a.score),
     })),
   };
 }
@@ -61,7 +89,13 @@ export function curveLines(kind: 'distill' | 'reinforce', steps: number): string
     const row =
       kind === 'distill'
         ? { step, loss: 0.9 * Math.exp(-step / 40) + 0.06 + noise * 0.03, learning_rate: 1e-3 }
-        : { step, reward: 0.6 + 0.3 * (1 - Math.exp(-step / 25)) + noise * 0.12, length: 40 - step / 6 + noise * 6, reward_std: 0.2, loss: noise * 0.01 };
+        : {
+            step,
+            reward: 0.6 + 0.3 * (1 - Math.exp(-step / 25)) + noise * 0.12,
+            length: 40 - step / 6 + noise * 6,
+            reward_std: 0.2,
+            loss: noise * 0.01,
+          };
     return JSON.stringify({ ...row, kl: 'nan' });
   }).join('\n');
 }

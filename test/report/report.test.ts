@@ -1,0 +1,297 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runGate } from '../../activities/gate.ts';
+import type { InlineJob } from '../../activities/inline-job.ts';
+import { runReport } from '../../activities/report.ts';
+import { runSelect } from '../../activities/select.ts';
+import { isFailure } from '../../core/errors.ts';
+import { frontier } from '../../report/statistics.ts';
+import { rehearsalConfig, scoresDocument } from '../selection/fixture.ts';
+import { curveLines, folderWith, modelNames, rankingDocument, resultsOf, timingsOf } from './fixture.ts';
+
+let root: string;
+const read = (output: string, file: string): string => readFileSync(join(root, output, file), 'utf8');
+
+function job(stage: string, settings: InlineJob['settings'], inputs: InlineJob['inputs']): InlineJob {
+  const outputs =
+    { select: ['architecture', 'proof'], gate: ['verdict'], report: [stage] }[stage.split('-')[0] ?? ''] ??
+    [];
+  return {
+    settings,
+    inputs,
+    inputDigests: { proof: `sha256:${'ab'.repeat(32)}`, results: { child: `sha256:${'cd'.repeat(32)}` } },
+    outputs: Object.fromEntries(outputs.map((name) => [name, join(root, name)])),
+    progress: () => undefined,
+    stage,
+    run: 'run-1',
+  };
+}
+
+let results: Record<string, string>;
+let timings: Record<string, string>;
+let chosen: InlineJob['inputs'];
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'fretsaw-report-'));
+  results = Object.fromEntries(
+    modelNames.map((name) => [
+      name,
+      folderWith(root, `results-${name}`, { 'results.json': resultsOf(name) }),
+    ]),
+  );
+  timings = Object.fromEntries(
+    modelNames.map((name) => [
+      name,
+      folderWith(root, `timings-${name}`, { 'timings.json': timingsOf(name) }),
+    ]),
+  );
+  chosen = {
+    scores: folderWith(root, 'scores', { 'scores.json': scoresDocument({ longContext: true }) }),
+    model: folderWith(root, 'model', { 'config.json': rehearsalConfig }),
+  };
+  const settings = {
+    experts_kept_max: 0.75,
+    full_attention_windowed: 2,
+    noise_samples: 2,
+    pareto_points: 4,
+    random_samples: 10,
+  };
+  await runSelect(job('select', settings, chosen));
+});
+afterAll(() => {
+  rmSync(root, { recursive: true });
+});
+
+describe('select, as a stage', () => {
+  it('writes an architecture of choices only, the same bytes each time', async () => {
+    const before = read('architecture', 'architecture.json');
+    expect(Object.keys(JSON.parse(before) as object)).toEqual(['layers', 'schema']);
+    expect(before).toContain('{"experts":12,"window":16}');
+    await runSelect(
+      job(
+        'select',
+        {
+          experts_kept_max: 0.76,
+          full_attention_windowed: 2,
+          noise_samples: 0,
+          pareto_points: 0,
+          random_samples: 0,
+        },
+        chosen,
+      ),
+    );
+    expect(read('architecture', 'architecture.json')).toBe(before);
+  });
+});
+
+describe('a gate, as a stage', () => {
+  const rules = [
+    { metric: 'accuracy', model: 'control', baseline: 'parent', effort: 'high', at_least: 0.97 },
+  ];
+
+  it('writes its verdict and fails the stage when a rule does not hold', async () => {
+    const failure: unknown = await runGate(job('gate', { rules }, { results })).catch(
+      (error: unknown) => error,
+    );
+    expect(isFailure(failure, 'GATE_FAILED')).toBe(true);
+    expect(String(failure)).toContain('accuracy of control / parent (high) at least 0.97');
+    expect(JSON.parse(read('verdict', 'verdict.json'))).toMatchObject({
+      schema: 'fretsaw/verdict/v1',
+      passed: false,
+    });
+  });
+
+  it('only reports when told to', async () => {
+    await runGate(job('gate', { rules, on_fail: 'report' }, { results }));
+    expect(JSON.parse(read('verdict', 'verdict.json'))).toMatchObject({ passed: false });
+  });
+
+  it('refuses a rule without a limit', async () => {
+    await expect(
+      runGate(job('gate', { rules: [{ metric: 'accuracy', model: 'child' }] }, { results })),
+    ).rejects.toThrow('gate.with.rules[0]: expected at_least or at_most');
+  });
+});
+
+describe('a report', () => {
+  const settings = {
+    title: 'A <small> model & its parent',
+    baseline: 'parent',
+    order: modelNames,
+    labels: { child: 'child, scored' },
+    timing_of: { fp8: 'average', parent_fp8: 'parent' },
+    comparisons: [{ title: 'Scored against random', left: 'child', right: 'control' }],
+  };
+
+  it('draws every part of a run in one page that loads nothing', async () => {
+    await runGate(job('gate', { rules: [{ metric: 'accuracy', model: 'fp8', at_least: 0.5 }] }, { results }));
+    const inputs = {
+      ...chosen,
+      results,
+      timings,
+      architecture: join(root, 'architecture'),
+      proof: join(root, 'proof'),
+      verdict: join(root, 'verdict'),
+      ranking: folderWith(root, 'ranking', { 'ranking.json': rankingDocument(8, 16) }),
+      kept: {
+        child: folderWith(root, 'kept', {
+          'kept.json': {
+            schema: 'fretsaw/kept-experts/v1',
+            layers: Array.from({ length: 8 }, () => [0, 1, 2]),
+          },
+        }),
+      },
+      curves: {
+        distill: folderWith(root, 'distill', { 'curves.jsonl': curveLines('distill', 40) }),
+        rl_high: folderWith(root, 'rl', { 'curves.jsonl': curveLines('reinforce', 30) }),
+      },
+    };
+    await runReport(job('report', settings, inputs));
+    const html = read('report', 'report.html');
+    expectWellFormed(html);
+    expect(html).toContain('A &lt;small&gt; model &amp; its parent');
+    expect(html).not.toMatch(/<script|src=|href="http|url\(http|@import/);
+    expect(html).not.toMatch(/NaN|Infinity|undefined/);
+    for (const id of [
+      'gate',
+      'accuracy',
+      'comparisons',
+      'lengths',
+      'efficiency',
+      'layers',
+      'selection',
+      'experts',
+      'blocks',
+      'training',
+      'provenance',
+    ]) {
+      expect(html).toContain(`<section id="${id}">`);
+    }
+    expect(html).toContain('No speed is credited to it: parent fp8 (time of parent), fp8 (time of average)');
+  });
+
+  it('has a table for every picture in Markdown, and the same figures in JSON', () => {
+    const markdown = read('report', 'report.md');
+    expect(markdown).toContain('| child, scored |');
+    expect(markdown).not.toMatch(/NaN|Infinity|undefined/);
+    const json = JSON.parse(read('report', 'report.json')) as {
+      schema: string;
+      models: { name: string; timing: { measuredOn: string } }[];
+    };
+    expect(json.schema).toBe('fretsaw/report/v1');
+    expect(json.models.map((model) => model.name)).toEqual(modelNames);
+    expect(json.models.find((model) => model.name === 'fp8')?.timing.measuredOn).toBe('average');
+  });
+
+  it('lines up its terminal table', () => {
+    const lines = read('report', 'report.txt').split('\n');
+    const table = lines.slice(2, 4 + modelNames.length);
+    expect(table[0]).toContain('tokens, high');
+    expect(table[1]).toMatch(/^─+$/);
+    expect(new Set(table.map((line) => line.length)).size).toBe(1);
+  });
+
+  it('is the same bytes from the same inputs', async () => {
+    await runReport(job('report', settings, { results, timings }));
+    const before = read('report', 'report.html');
+    await runReport(job('report', settings, { results, timings }));
+    expect(read('report', 'report.html')).toBe(before);
+  });
+
+  it('leaves out what there is nothing to show of', async () => {
+    await runReport(
+      job('report', { title: 'Results alone' }, { results: { child: results['child'] ?? '' } }),
+    );
+    const html = read('report', 'report.html');
+    expectWellFormed(html);
+    expect(html).toContain('<section id="accuracy">');
+    expect(html).not.toContain('<section id="efficiency">');
+    expect(html).not.toContain('<section id="layers">');
+    expect(html).not.toContain('<section id="gate">');
+  });
+
+  it('draws 36 layers of 128 experts', async () => {
+    const layers = Array.from({ length: 36 }, (_, i) => ({
+      experts: i % 3 === 0 ? 64 : 128,
+      window: i % 2 === 0 ? 128 : i % 4 === 1 ? 8192 : null,
+    }));
+    const proof = {
+      ...(JSON.parse(read('proof', 'proof.json')) as object),
+      parentLayers: layers.map((_, i) => ({ experts: 128, window: i % 2 === 0 ? 128 : null })),
+    };
+    const inputs = {
+      architecture: folderWith(root, 'big', {
+        'architecture.json': { schema: 'fretsaw/architecture/v1', layers },
+      }),
+      proof: folderWith(root, 'big-proof', { 'proof.json': proof }),
+      ranking: folderWith(root, 'big-ranking', { 'ranking.json': rankingDocument(36, 128) }),
+    };
+    await runReport(job('report', { title: 'Large' }, inputs));
+    const html = read('report', 'report.html');
+    expectWellFormed(html);
+    expect(html).toContain('9 of the parent’s 18 full-attention layers have a window');
+    expect(html).toContain('>8K<');
+  });
+
+  it('says which document is missing or of another schema', async () => {
+    const empty = folderWith(root, 'empty', {});
+    await expect(runReport(job('report', { title: 'x' }, { results: { child: empty } }))).rejects.toThrow(
+      'expected results.json in',
+    );
+    const other = folderWith(root, 'other', { 'results.json': { schema: 'fretsaw/results/v2' } });
+    await expect(runReport(job('report', { title: 'x' }, { results: { child: other } }))).rejects.toThrow(
+      'results.json.schema: expected fretsaw/results/v1, found "fretsaw/results/v2"',
+    );
+  });
+});
+
+describe('the frontier', () => {
+  it('marks a point dominated only when another is at least as good in both and better in one', () => {
+    const at = (name: string, accuracy: number, speed: number): Parameters<typeof frontier>[0][number] => ({
+      name,
+      label: name,
+      tasks: [],
+      suite: [
+        {
+          effort: 'high',
+          examples: 1,
+          accuracy,
+          standardError: 0,
+          meanTokens: 1,
+          capHitRate: 0,
+          finalRate: 1,
+        },
+      ],
+      timing: { tokensPerSecond: speed, runner: '', threads: 1, batchSize: 1, measuredOn: name },
+    });
+    const points = frontier([
+      at('slow', 0.9, 1),
+      at('fast', 0.8, 2),
+      at('worse', 0.8, 1.5),
+      at('twin', 0.9, 1),
+    ]);
+    expect(points.map((point) => [point.model.name, point.isDominated])).toEqual([
+      ['slow', false],
+      ['fast', false],
+      ['worse', true],
+      ['twin', false],
+    ]);
+  });
+});
+
+/** Every element is closed in order: enough of a parser to catch a broken tag. */
+function expectWellFormed(html: string): void {
+  const open: string[] = [];
+  const voids = new Set(['meta', '!doctype']);
+  for (const [, closing, name, rest] of html
+    .replace(/<style>[^]*?<\/style>/g, '')
+    .matchAll(/<(\/?)([a-zA-Z!][a-zA-Z0-9]*)([^<>]*)>/g)) {
+    const tag = (name ?? '').toLowerCase();
+    if (voids.has(tag) || rest?.endsWith('/') === true) continue;
+    if (closing === '/') expect(open.pop()).toBe(tag);
+    else open.push(tag);
+  }
+  expect(open).toEqual([]);
+}
