@@ -1,9 +1,9 @@
 """One process or many: sharding by torch's `fully_shard`, done before the Trainer sees the model.
 
 Measured: on CPU accelerate does not take FSDP and trains with DDP without a word. So the model is
-sharded here, every parameter is proved to be a DTensor, and the Trainer is told (by the attribute
-that transformers itself sets on a model that it sharded at load time) that placement and gradient
-reduction are the model's own business.
+sharded here and every parameter is proved to be a DTensor. The module that is given to the Trainer
+has `is_distributed_loading_by_transformers`, which transformers sets on models that it sharded at
+load time: placement and gradient reduction are then the model's own business.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ def shard(model: nn.Module, layers: Iterable[nn.Module]) -> None:
     whole = [name for name, p in model.named_parameters() if not isinstance(p, DTensor)]
     if whole:
         raise RuntimeError(f"bug: not sharded under world size {world_size()}: {whole[:5]}")
-    model.is_distributed_loading_by_transformers = True  # type: ignore[assignment]
 
 
 def local_part(tensor: torch.Tensor) -> torch.Tensor:

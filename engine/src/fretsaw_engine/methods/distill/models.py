@@ -13,6 +13,7 @@ from torch import nn
 
 from fretsaw_engine.methods.distill.loss import DistillationLoss, distillation_loss
 from fretsaw_engine.methods.distill.rows import IGNORED
+from fretsaw_engine.training import distributed
 from fretsaw_engine.training.masks import packed_masks
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Student(nn.Module):
     def __init__(self, model: Any, *, temperature: float, ce_weight: float, chunk: int) -> None:
         super().__init__()
         self.model = model
+        self.is_distributed_loading_by_transformers = distributed.world_size() > 1  # see shard
         self._loss = {"temperature": temperature, "ce_weight": ce_weight, "chunk": chunk}
 
     def forward(
