@@ -26,10 +26,7 @@ export class ChatPrompts {
         readPart(folder, name),
       ),
     );
-    const tokenizer = new Tokenizer(
-      parseObject(document ?? '', join(folder, 'tokenizer.json')),
-      parseObject(config ?? '', join(folder, 'tokenizer_config.json')),
-    );
+    const tokenizer = openTokenizer(folder, document ?? '', config ?? '');
     const harmony = findHarmonyIds((token) => tokenizer.token_to_id(token));
     if (harmony === undefined)
       throw new Failure('BAD_INPUT', `${folder}: the tokenizer has no Harmony tokens`);
@@ -49,17 +46,29 @@ export class ChatPrompts {
     return this.#tokenizer.encode(this.render(messages, effort), { add_special_tokens: false }).ids;
   }
 
-  /** Special tokens are kept out: what is decoded is one message's content. */
+  /** Special tokens stay in the text: a message that has one inside is not what the scorer asked for. */
   decode(tokenIds: number[]): string {
     if (tokenIds.length === 0) return '';
     return this.#tokenizer.decode(tokenIds, {
-      skip_special_tokens: true,
+      skip_special_tokens: false,
       clean_up_tokenization_spaces: false,
     });
   }
 
   parse(tokenIds: readonly number[]): Completion {
     return parseCompletion(tokenIds, this.harmony, (ids) => this.decode(ids));
+  }
+}
+
+function openTokenizer(folder: string, document: string, config: string): Tokenizer {
+  const parts = [
+    parseObject(document, join(folder, 'tokenizer.json')),
+    parseObject(config, join(folder, 'tokenizer_config.json')),
+  ] as const;
+  try {
+    return new Tokenizer(...parts);
+  } catch (error) {
+    throw new Failure('BAD_INPUT', `${folder}: tokenizer.json: ${String(error)}`, { cause: error });
   }
 }
 
