@@ -1,6 +1,7 @@
 import type { Client } from '@temporalio/client';
 import type { Digest, Sha256 } from '../core/digest.ts';
 import type { Store } from '../store/store.ts';
+import type { CpuSlots } from './cpu-slots.ts';
 import type { Launcher } from './launchers/launcher.ts';
 import type { TaskQueues } from './run-request.ts';
 
@@ -41,10 +42,10 @@ export interface ActivityDeps {
   /** What jobs run on (node, python, torch ...), noted with each attempt. */
   tools: Readonly<Record<string, string>>;
   launcher: Launcher;
+  cpuSlots: CpuSlots;
   programs: Programs;
   /** Leave outputs and snapshots in job folders after they were stored. */
   keepJobFiles: boolean;
-  cpus: number;
   sha256: Sha256;
   /** Value of a secret by its name; undefined when this worker has none of that name. */
   secret: (name: string) => string | undefined;

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { Failure, isFailure } from '../core/errors.ts';
 import type { KeyDocument } from '../core/keys.ts';
 import { writeAttempt, type AttemptPredicate } from '../lineage/attempt.ts';
+import { commandCpus } from './cpu-slots.ts';
 import { collectOutputs } from './collect-outputs.ts';
 import type { ActivityDeps } from './deps.ts';
 import { importArtifact } from './import/import-artifact.ts';
@@ -12,7 +13,7 @@ import { prepareJob } from './prepare-job.ts';
 import { lookUpStage } from './look-up-stage.ts';
 import { publishStage } from './publish-stage.ts';
 import type { AttemptEnd, Outputs, StageRequest } from './stage-request.ts';
-import { superviseJob, type Pulse } from './supervise-job.ts';
+import { superviseJob, whileBeating, type Pulse } from './supervise-job.ts';
 import { takeAttempt, type TakenAttempt } from './take-attempt.ts';
 
 /** One attempt at a stage, with all that its steps need. */
@@ -61,12 +62,21 @@ async function makeOutputs(deps: ActivityDeps, request: StageRequest, pulse: Pul
 async function runJob(work: Work, taken: TakenAttempt): Promise<Outputs> {
   const { deps, request, document } = work;
   const { folder } = taken;
-  if (taken.kind === 'new') {
-    await prepareJob(work, taken);
-    await deps.launcher.start(folder, commandFor(deps, request, { document, folder }));
+  const giveBack = await whileBeating(work.pulse, deps.cpuSlots.take(cpusOf(work), work.pulse.signal));
+  try {
+    if (taken.kind === 'new') {
+      await prepareJob(work, taken);
+      await deps.launcher.start(folder, commandFor(deps, request, { document, folder }));
+    }
+    await superviseJob(work, folder);
+  } finally {
+    giveBack();
   }
-  await superviseJob(work, folder);
   return await collectOutputs(work, folder);
+}
+
+function cpusOf({ request, document }: Work): number {
+  return document.kind === 'command' && request.resources.cpus === 1 ? commandCpus : request.resources.cpus;
 }
 
 async function readDocument(deps: ActivityDeps, request: StageRequest): Promise<KeyDocument> {

@@ -75,7 +75,7 @@ async function readEvidence(job: InlineJob): Promise<Evidence> {
       parseVerdict(await readDocument(folder, 'verdict.json')),
     ),
     comparisons: withDefault(field(settings, 'comparisons'), list(readComparison), []),
-    provenance: { run: job.run, stage: job.stage, inputs: flatDigests(job), settings: job.settings },
+    provenance: { inputs: flatDigests(job), settings: job.settings },
   };
 }
 

@@ -10,10 +10,9 @@ import type { InlineJob } from './inline-job.ts';
 
 /**
  * The architecture is canonical, choices only: scores that differ and choose alike repeat nothing
- * downstream. The proof beside it holds times and bounds, and differs from run to run.
+ * downstream. The proof beside it changes with every figure of the question.
  */
 export async function runSelect(job: InlineJob): Promise<void> {
-  const started = performance.now();
   const settings = parseSelectSettings({ value: job.settings, path: `${job.stage}.with` });
   const scores = parseBlockScores(await readDocument(inputFolder(job, 'scores'), 'scores.json'));
   const model = parseModelConfig(await readDocument(inputFolder(job, 'model'), 'config.json'));
@@ -21,8 +20,7 @@ export async function runSelect(job: InlineJob): Promise<void> {
   const selection = select(solver, { scores, model, settings });
   job.progress(1, 2, 'steps');
   const architecture = { schema: 'fretsaw/architecture/v1', layers: layersOf(selection) };
-  const seconds = (): number => (performance.now() - started) / 1000;
-  const proof = makeProof(solver, { selection, model, settings, seconds });
+  const proof = makeProof(solver, { selection, model, settings });
   await writeOutput(outputFolder(job, 'architecture'), 'architecture.json', canonicalJson(architecture));
   await writeOutput(outputFolder(job, 'proof'), 'proof.json', `${JSON.stringify(proof, null, 1)}\n`);
   job.progress(2, 2, 'steps');

@@ -1,23 +1,19 @@
 import type { Diagnostic } from '../compiler/diagnostic.ts';
-import { renderDiagnostics as renderText, type Paint } from '../compiler/render-diagnostics.ts';
+import { renderDiagnostics } from '../compiler/render-diagnostics.ts';
 import type { Invocation } from './command.ts';
+import { paint } from './paint.ts';
 
-const colors: Paint = {
-  place: (text) => `\u001b[1m${text}\u001b[22m`,
-  fault: (text) => `\u001b[31m${text}\u001b[39m`,
-  hint: (text) => `\u001b[36m${text}\u001b[39m`,
-};
-
-/** Everything that is wrong with a spec, on `err`; with --json as one document on `out`. */
-export function renderDiagnostics(
-  diagnostics: readonly Diagnostic[],
-  { terminal, json }: Pick<Invocation, 'terminal' | 'json'>,
-): void {
+/** Everything that is wrong with a spec, for people or as JSON. */
+export function printDiagnostics(diagnostics: readonly Diagnostic[], { terminal, json }: Invocation): void {
   if (json) {
-    terminal.out(`${JSON.stringify({ schema: 'fretsaw/diagnostics/v1', diagnostics })}\n`);
+    terminal.out(`${JSON.stringify({ diagnostics })}\n`);
     return;
   }
+  const text = renderDiagnostics(diagnostics, {
+    place: (part) => paint(terminal, 'bold', part),
+    fault: (part) => paint(terminal, 'red', part),
+    hint: (part) => paint(terminal, 'cyan', part),
+  });
   const count = diagnostics.length;
-  const summary = `${count} ${count === 1 ? 'fault' : 'faults'}; nothing was started\n`;
-  terminal.err(`${renderText(diagnostics, terminal.hasColor ? colors : undefined)}\n${summary}`);
+  terminal.err(`${text}\n${count} ${count === 1 ? 'mistake' : 'mistakes'}; nothing was started\n`);
 }

@@ -3,7 +3,7 @@ import type { Plan } from '../compiler/plan.ts';
 import { homePaths, openHomeStore } from '../workers/home.ts';
 import { kindVersions } from '../workers/kind-versions.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
-import { renderDiagnostics } from './diagnostics.ts';
+import { printDiagnostics } from './diagnostics.ts';
 import { loadPlan } from './load-plan.ts';
 import { resolvePlan, type Resolved } from './resolve-plan.ts';
 import { renderCached } from './run-table.ts';
@@ -22,13 +22,13 @@ export const command: Command = {
     const choice = parseChoice(invocation.args);
     const loaded = loadPlan(choice.spec, choice, invocation);
     if (!loaded.ok) {
-      renderDiagnostics(loaded.error, invocation);
+      printDiagnostics(loaded.error, invocation);
       return exitCodes.usage;
     }
     const plan = loaded.value;
     checkRecompute(plan, choice);
     const store = openHomeStore(homePaths(invocation.env, invocation.cwd).root);
-    const { versions } = kindVersions(invocation.installation.root);
+    const { versions } = kindVersions(invocation.installation.root, new Set(plan.stages.map(({ kind }) => kind)));
     const resolved = await resolvePlan(plan, store, versions);
     if (resolved.misses.length === 0 && choice.recompute === undefined) {
       await renderCached(plan, resolved, { invocation, store });

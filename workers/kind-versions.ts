@@ -1,2 +1,2 @@
-/** Versions of kinds are found by activities (which may import kinds/) and handed on to composition roots. */
-export { kindVersions, type KindVersions } from '../activities/kind-versions.ts';
+/** For the command line, which may not reach into activities: it binds the same keys as the worker. */
+export { kindVersions } from '../activities/kind-versions.ts';

@@ -1,15 +1,18 @@
 import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, Worker, makeTelemetryFilterString, type NativeConnectionOptions } from '@temporalio/worker';
 import { cpus, hostname } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createActivities, type Activities } from '../activities/index.ts';
+import { CpuSlots } from '../activities/cpu-slots.ts';
 import { LocalLauncher } from '../activities/launchers/local.ts';
 import { sha256Text } from '../store/sha256.ts';
 import { namedCluster } from './cluster.ts';
 import { findServer } from './embedded-server.ts';
 import { homePaths, openHomeStore, type HomePaths } from './home.ts';
 import { jobEnvironment, secretReader } from './job-environment.ts';
-import { kindVersions } from './kind-versions.ts';
+import { kindVersions } from '../activities/kind-versions.ts';
+import { WarmEngine } from '../activities/launchers/warm-engine.ts';
 import { prepareNamespace } from './prepare-namespace.ts';
 import { watchClients } from './watch-clients.ts';
 import { localPool, poolQueueOf, programPaths, taskQueuesOf, type WorkerSettings } from './worker-settings.ts';
@@ -29,7 +32,12 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
   const { connection, namespace } = await connectWorker(settings, paths, env);
   if (settings.isEmbedded) await prepareNamespace(connection, namespace);
   const queues = taskQueuesOf(settings);
-  const activities = activitiesOf({ settings, paths, env, client: new Client({ connection, namespace }) });
+  const warmEngine = new WarmEngine({
+    python: programPaths.python(settings.root),
+    env: { ...jobEnvironment(env), PYTHONPATH: programPaths.engine(settings.root), OMP_NUM_THREADS: '1' },
+    log: join(paths.worker, 'zygote.log'),
+  });
+  const activities = activitiesOf({ settings, warmEngine, paths, env, client: new Client({ connection, namespace }) });
   const shared = { connection, namespace, activities, maxHeartbeatThrottleInterval: 1500, shutdownGraceTime: '20s' as const };
   const control = {
     ...shared,
@@ -54,17 +62,19 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
   const watch = watchClients(paths, { isBusy: () => workers.some((w) => w.getStatus().numInFlightActivities > 0), stop, isEmbedded: settings.isEmbedded });
   await Promise.all(workers.map((worker) => worker.run()));
   watch.close();
+  warmEngine.close();
   await connection.close();
 }
 
 interface ActivityInputs {
+  warmEngine: WarmEngine;
   settings: WorkerSettings;
   paths: HomePaths;
   env: NodeJS.ProcessEnv;
   client: Client;
 }
 
-function activitiesOf({ settings, paths, env, client }: ActivityInputs): Activities {
+function activitiesOf({ settings, warmEngine, paths, env, client }: ActivityInputs): Activities {
   return createActivities({
     store: openHomeStore(paths.root),
     home: { work: paths.work, downloads: paths.downloads },
@@ -75,7 +85,7 @@ function activitiesOf({ settings, paths, env, client }: ActivityInputs): Activit
     pid: process.pid,
     ...kindVersions(settings.root),
     tools: { node: process.versions.node },
-    launcher: new LocalLauncher(),
+    launcher: new LocalLauncher({ warmEngine }),
     programs: {
       python: programPaths.python(settings.root),
       engine: programPaths.engine(settings.root),
@@ -83,7 +93,7 @@ function activitiesOf({ settings, paths, env, client }: ActivityInputs): Activit
       job: programPaths.job(settings.root),
       env: jobEnvironment(env),
     },
-    cpus: cpus().length,
+    cpuSlots: new CpuSlots(cpus().length),
     keepJobFiles: env['FRETSAW_KEEP_JOB_FILES'] === '1',
     sha256: sha256Text,
     secret: secretReader(env),

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../../core/errors.ts';
 import { readText, writeWhole, type JobFolder } from '../job-folder.ts';
 import type { JobCommand, JobState, Launcher } from './launcher.ts';
+import type { WarmEngine } from './warm-engine.ts';
 import { identify, isAlive, signalGroup, type ProcessIdentity } from './process-identity.ts';
 
 /**
@@ -15,19 +16,14 @@ import { identify, isAlive, signalGroup, type ProcessIdentity } from './process-
  */
 const wrapper = `trap : TERM INT; note=$1; shift; "$@"; printf '%s\\n' "$?" > "$note"`;
 
-/** Starts engine jobs by forking a process that has torch imported already; see the engine's zygote. */
-export interface WarmEngine {
-  start(folder: JobFolder, command: JobCommand): Promise<ProcessIdentity | undefined>;
-}
-
 /** Jobs of this host, each a detached process group, found again by host, pid and start time. */
 export class LocalLauncher implements Launcher {
   readonly name = 'local';
-  readonly #warm: WarmEngine | undefined;
+  readonly #warm: Pick<WarmEngine, 'start'> | undefined;
   /** Ends of the jobs that this process started: no need to poll for those. */
   readonly #ends = new Map<string, Promise<unknown>>();
 
-  constructor(options: { warmEngine?: WarmEngine } = {}) {
+  constructor(options: { warmEngine?: Pick<WarmEngine, 'start'> } = {}) {
     this.#warm = options.warmEngine;
   }
 
