@@ -2,6 +2,7 @@ import { Client, Connection } from '@temporalio/client';
 import { createHash, randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isUnpinned } from '../compiler/bind.ts';
 import type { Plan } from '../compiler/plan.ts';
 import { digestFromHex, type Digest } from '../core/digest.ts';
 import { Failure } from '../core/errors.ts';
@@ -11,7 +12,7 @@ import { homePaths } from '../workers/home.ts';
 import { Session } from '../workers/session.ts';
 import { ownPools, taskQueuesOf, type WorkerSettings } from '../workers/worker-settings.ts';
 import type { RunRequest, RunSummary, StageOutcome } from '../workflows/index.ts';
-import { exitCodes, type Invocation } from './command.ts';
+import { exitCodes, UsageError, type Invocation } from './command.ts';
 import { followRun, type FollowedRun } from './follow-run.ts';
 import { LiveView } from './live-view.ts';
 import { renderEnd } from './run-table.ts';
@@ -23,6 +24,7 @@ export async function runLive(live: LiveRun): Promise<number> {
   const { invocation, plan } = live;
   const paths = homePaths(invocation.env, invocation.cwd);
   const settings = workerSettings(invocation, paths.root);
+  checkPinned(plan);
   if (settings.isEmbedded) checkPools(plan);
   const startedAt = Date.now();
   const view = new LiveView(plan, invocation.terminal, paths.work);
@@ -58,6 +60,13 @@ function workerSettings({ env, installation }: Invocation, home: string): Worker
   const isEmbedded = namedCluster(env) === undefined;
   const suffix = isEmbedded ? '' : `@${createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12)}`;
   return { home, root: installation.root, isEmbedded, queueSuffix: suffix };
+}
+
+/** What is somewhere else has a key only once its bytes are known, and they are known by `pin`. */
+function checkPinned(plan: Plan): void {
+  const open = plan.stages.filter(isUnpinned).map(({ name }) => name);
+  if (open.length === 0) return;
+  throw new UsageError(`${open.join(', ')}: no digest for what is not on this host; fretsaw pin ${plan.spec.path} writes it into the spec`);
 }
 
 /** A stage for a pool that nobody can serve would wait for ever. */

@@ -5,6 +5,7 @@ import { kindVersions } from '../workers/kind-versions.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
 import { printDiagnostics } from './diagnostics.ts';
 import { loadPlan } from './load-plan.ts';
+import { pinLocalImports } from './pin-imports.ts';
 import { resolvePlan, type Resolved } from './resolve-plan.ts';
 import { renderCached } from './run-table.ts';
 
@@ -25,9 +26,10 @@ export const command: Command = {
       printDiagnostics(loaded.error, invocation);
       return exitCodes.usage;
     }
-    const plan = loaded.value;
-    checkRecompute(plan, choice);
-    const store = openHomeStore(homePaths(invocation.env, invocation.cwd).root);
+    checkRecompute(loaded.value, choice);
+    const home = homePaths(invocation.env, invocation.cwd).root;
+    const plan = await pinLocalImports(loaded.value, home);
+    const store = openHomeStore(home);
     const { versions } = kindVersions(invocation.installation.root, new Set(plan.stages.map(({ kind }) => kind)));
     const resolved = await resolvePlan(plan, store, versions);
     if (resolved.misses.length === 0 && choice.recompute === undefined) {
