@@ -23,10 +23,11 @@ from training_rig import (
 )
 
 from fretsaw_engine.harmony.render import rehearsal_renderer
-from fretsaw_engine.job import run_job
+from fretsaw_engine.job import StageFailure, run_job
 from fretsaw_engine.methods.generate.answers import (
     GenerateSettings,
     Question,
+    question_of,
     questions,
     sort_answers,
 )
@@ -46,7 +47,7 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _prompts(count: int) -> list[list[int]]:
     renderer = rehearsal_renderer()
-    return [renderer.prompt(example["messages"], "high") for example in examples(count)]
+    return [renderer.prompt(question_of(example), "high") for example in examples(count)]
 
 
 @pytest.mark.parametrize("which", ["parent", "child"])
@@ -130,6 +131,17 @@ def test_an_example_listed_once_for_each_effort_is_asked_once(child: Path) -> No
     ]
     assert [len(q.ids) for q in asked] == sorted(len(q.ids) for q in asked)
     assert len({q.seed for q in asked}) == 6
+
+
+def test_a_prompt_never_holds_the_reference_answer(child: Path) -> None:
+    tokenizer = load_tokenizer(child)
+    settings = GenerateSettings(effort="high", max_new_tokens=4)
+    for question in questions(examples(6), rehearsal_renderer(), settings):
+        text = tokenizer.decode(question.ids, skip_special_tokens=False)
+        assert text.endswith("<|end|> <|start|> assistant")
+        assert text.count("assistant") == 1
+    with pytest.raises(StageFailure):
+        question_of({"id": "x", "messages": [{"role": "assistant", "content": "16"}]})
 
 
 def test_only_answers_that_ended_with_a_final_channel_become_data(child: Path) -> None:

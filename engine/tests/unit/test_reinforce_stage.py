@@ -231,6 +231,8 @@ def test_a_plan_uses_every_prompt_before_it_repeats_one(rig: Rig) -> None:
         )
 
     plan = planned(1)
+    assert all(p.text.endswith("<|end|> <|start|> assistant") for p in plan)
+    assert not any(" final " in p.text for p in plan)
     assert set(Counter(p.id for p in plan[:10]).values()) == {1}
     assert set(Counter(p.id for p in plan[:20]).values()) == {2}
     assert Counter(p.effort for p in plan) == {"low": 6, "high": 19}

@@ -68,7 +68,10 @@ def examples(count: int, effort: str = "high", seed: int = 3) -> list[dict[str, 
             "id": example.id,
             "task": example.task,
             "effort": effort,
-            "messages": example.messages,
+            "messages": [
+                *example.messages,
+                {"role": "assistant", "content": example.targets[effort].final},
+            ],
             "answer": example.answer,
             "scorer": example.scorer,
         }

@@ -19,6 +19,7 @@ from fretsaw_engine.methods.generate.decode import Answer, Sampling, decode, see
 from fretsaw_engine.training.settings import require
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from fretsaw_engine.job import Job
@@ -71,13 +72,23 @@ def questions(
         if example["id"] in seen:
             continue
         seen.add(example["id"])
-        ids = renderer.prompt(example["messages"], settings.effort)
+        ids = renderer.prompt(question_of(example), settings.effort)
         for sample in range(settings.samples_per_prompt):
             seed = seed_of(settings.seed, example["id"], settings.effort, sample)
             asked.append(Question(index=index, sample=sample, ids=ids, seed=seed))
     if not asked:
         raise StageFailure("BAD_INPUT", "the data set has no prompts")
     return sorted(asked, key=lambda question: (len(question.ids), question.index, question.sample))
+
+
+def question_of(example: Mapping[str, Any]) -> list[Any]:
+    """An example's messages without the reference answer at their end, if it has one."""
+    messages = list(example["messages"])
+    while messages and messages[-1]["role"] == "assistant":
+        messages.pop()
+    if not messages:
+        raise StageFailure("BAD_INPUT", f"example {example['id']} asks nothing")
+    return messages
 
 
 class Shards:
@@ -184,7 +195,11 @@ def sort_answers(
             reason = "no-final-channel" if answer.ended else "cap"
             result.capped.append({**shown, "reason": reason, "token_ids": answer.ids})
             continue
-        kept = {key: example[key] for key in ("messages", "answer", "scorer")}
+        kept = {
+            "messages": question_of(example),
+            "answer": example["answer"],
+            "scorer": example["scorer"],
+        }
         result.examples.append({**shown, **kept, "completion": answer.ids})
         mask = [0] * len(question.ids) + [1] * len(answer.ids)
         result.documents.append(Document(ids=question.ids + answer.ids, mask=mask))

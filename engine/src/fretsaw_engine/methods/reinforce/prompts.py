@@ -13,6 +13,7 @@ import torch
 
 from fretsaw_engine.harmony.tokens import EFFORTS
 from fretsaw_engine.job import StageFailure
+from fretsaw_engine.methods.generate.answers import question_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,9 +46,10 @@ def plan_prompts(
     """`count` prompts: passes over the distinct examples, each in a new order, efforts by largest
     remainder.
     """
-    distinct = list({example["id"]: example for example in examples}.values())
+    checkable = (example for example in examples if example["scorer"] is not None)
+    distinct = list({example["id"]: example for example in checkable}.values())
     if not distinct:
-        raise StageFailure("BAD_INPUT", "the data set has no prompts")
+        raise StageFailure("BAD_INPUT", "the data set has no prompt whose answer can be checked")
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = []
     while len(order) < count:
@@ -57,7 +59,7 @@ def plan_prompts(
     planned = []
     for index, effort in zip(order[:count], mixed, strict=True):
         example = distinct[index]
-        ids = renderer.prompt(example["messages"], effort)
+        ids = renderer.prompt(question_of(example), effort)
         planned.append(
             Prompt(
                 id=example["id"],
