@@ -14,20 +14,15 @@ import { OnnxRunner } from '../evaluation/onnx/onnx-runner.ts';
 import { resultsDocument, type Timings } from '../evaluation/results.ts';
 import { readEvaluateSettings, type EvaluateSettings } from '../evaluation/settings.ts';
 import { readTaskExamples } from '../evaluation/task-examples.ts';
-import { runNodeJob, type JobHost, type NodeJob } from './node-job.ts';
+import type { NodeJob } from './node-job.ts';
 
 /** In the job's folder: an answer a line, as they are finished. */
 const answersSoFar = 'answers.partial.jsonl';
 const snapshotSeconds = 10;
 const progressSeconds = 1;
 
-/** `evaluate`, as a process of its own: returns the exit code. */
-export async function runEvaluateJob(jobFile: string, host: JobHost): Promise<number> {
-  return await runNodeJob(jobFile, evaluateStage, host);
-}
-
 /**
- * Tasks x efforts on an exported model. Every finished answer is written down at once; another attempt on this host
+ * `evaluate`: tasks x efforts on an exported model. Every finished answer is written down at once; another attempt on this host
  * reads them there, one elsewhere from the last snapshot, and asks none of them again.
  */
 export async function evaluateStage(job: NodeJob): Promise<void> {

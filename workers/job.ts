@@ -1,14 +1,16 @@
-import { evaluateStage } from '../activities/evaluate-job.ts';
 import { readJobFile } from '../activities/node-job-file.ts';
 import { runNodeJob, toFailure, type JobHost, type NodeJob } from '../activities/node-job.ts';
 import { inlineStage } from '../activities/run-inline.ts';
-import { runSelect } from '../activities/select.ts';
 import { Failure } from '../core/errors.ts';
 
-/** Kinds whose stages run in Node, each in a process of its own: `node dist/job.js JOB.json`. */
-const stages: ReadonlyMap<string, (job: NodeJob) => Promise<void>> = new Map([
-  ['evaluate', evaluateStage],
-  ['select', inlineStage(runSelect)],
+type Stage = (job: NodeJob) => Promise<void>;
+
+/** Kinds whose stages run in Node, each in a process of its own: `node dist/job.js JOB.json`. One loads what it needs. */
+const stages: ReadonlyMap<string, () => Promise<Stage>> = new Map([
+  ['evaluate', async () => (await import('../activities/evaluate-job.ts')).evaluateStage],
+  ['select', async () => inlineStage((await import('../activities/select.ts')).runSelect)],
+  ['gate', async () => inlineStage((await import('../activities/gate.ts')).runGate)],
+  ['report', async () => inlineStage((await import('../activities/report.ts')).runReport)],
 ]);
 
 const host: JobHost = {
@@ -22,8 +24,9 @@ async function main(jobFile: string): Promise<number> {
   return await runNodeJob(
     jobFile,
     async (job) => {
-      const stage = stages.get(kind);
-      if (stage === undefined) throw new Failure('BAD_INPUT', `no kind ${kind} runs in Node`);
+      const load = stages.get(kind);
+      if (load === undefined) throw new Failure('BAD_INPUT', `no kind ${kind} runs in Node`);
+      const stage = await load();
       await stage(job);
     },
     host,

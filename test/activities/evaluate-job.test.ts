@@ -1,0 +1,301 @@
+import { execFile, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { evaluateStage } from '../../activities/evaluate-job.ts';
+import { runNodeJob, toFailure, type JobHost, type NodeJob } from '../../activities/node-job.ts';
+import { Failure } from '../../core/errors.ts';
+import { readAnswers } from '../../evaluation/answer-record.ts';
+import { nanoOnnx, readGoldenAnswers } from '../evaluation/golden.ts';
+
+let home: string;
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), 'fretsaw-evaluate-'));
+  await mkdir(join(home, 'tasks'));
+  const lines = [...new Map(readGoldenAnswers().map((each) => [each.id, each])).values()].map(
+    ({ id, messages }, index) => ({
+      id,
+      task: index % 2 === 0 ? 'even' : 'odd',
+      messages,
+      answer: '16',
+      scorer: index % 2 === 0 ? 'number' : 'exact',
+    }),
+  );
+  await writeFile(
+    join(home, 'tasks', 'examples.jsonl'),
+    lines.map((line) => `${JSON.stringify(line)}\n`).join(''),
+  );
+});
+afterEach(async () => {
+  await rm(home, { recursive: true });
+});
+
+const digest = (letter: string): string => `sha256:${letter.repeat(64)}`;
+
+/** Lays an attempt out as the supervisor does; returns its job file. */
+async function layOut(attempt: number, changes: Record<string, unknown> = {}): Promise<string> {
+  const folder = join(home, 'work', String(attempt));
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'lease'), '');
+  const job = {
+    schema: 'fretsaw/job/v1',
+    key: digest('0'),
+    kind: 'evaluate',
+    version: '1',
+    attempt,
+    with: { efforts: ['low', 'high'], max_new_tokens: { low: 12, high: 40 }, batch_size: 5, seed: 1 },
+    inputs: {
+      model: { digest: digest('a'), path: nanoOnnx },
+      tasks: { digest: digest('b'), path: join(home, 'tasks') },
+    },
+    outputs: { results: join(folder, 'out', 'results'), timings: join(folder, 'out', 'timings') },
+    resources: {},
+    threads: 1,
+    folder,
+    resume: null,
+    lease: { seconds: 0 },
+    ...changes,
+  };
+  await writeFile(join(folder, 'job.json'), JSON.stringify(job));
+  return join(folder, 'job.json');
+}
+
+class FakeHost implements JobHost {
+  readonly pid = 4711;
+  readonly exits: number[] = [];
+  stop: () => void = () => undefined;
+  onStop(callback: () => void): void {
+    this.stop = callback;
+  }
+  exit(code: number): void {
+    this.exits.push(code);
+  }
+}
+
+async function events(attempt: number): Promise<Record<string, unknown>[]> {
+  const text = await readFile(join(home, 'work', String(attempt), 'events.jsonl'), 'utf8');
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+const read = (attempt: number, path: string): Promise<string> =>
+  readFile(join(home, 'work', String(attempt), path), 'utf8');
+
+describe('an evaluation', () => {
+  it('leaves results, every answer, timings apart, and a done-manifest that names their bytes', async () => {
+    expect(await runNodeJob(await layOut(1), evaluateStage, new FakeHost())).toBe(0);
+    const done = JSON.parse(await read(1, 'done.json')) as {
+      outputs: Record<string, { path: string; size: number; sha256: string }[]>;
+    };
+    expect(
+      Object.entries(done.outputs).map(([name, files]) => [name, files.map(({ path }) => path)]),
+    ).toEqual([
+      ['results', ['answers.jsonl', 'results.json']],
+      ['timings', ['timings.json']],
+    ]);
+    for (const { path, size, sha256 } of done.outputs['results'] ?? []) {
+      const bytes = await readFile(join(home, 'work', '1', 'out', 'results', path));
+      expect([bytes.length, createHash('sha256').update(bytes).digest('hex')]).toEqual([size, sha256]);
+    }
+    const results = JSON.parse(await read(1, 'out/results/results.json')) as Record<
+      string,
+      Record<string, unknown>[]
+    >;
+    expect(results['tasks']?.map((cell) => [cell['task'], cell['effort'], cell['examples']])).toEqual([
+      ['even', 'low', 6],
+      ['even', 'high', 6],
+      ['odd', 'low', 6],
+      ['odd', 'high', 6],
+    ]);
+    expect(results['suite']?.map((cell) => cell['effort'])).toEqual(['low', 'high']);
+    const told = await events(1);
+    expect(told.at(0)).toMatchObject({ event: 'started', pid: 4711, kind: 'evaluate', attempt: 1, rank: 0 });
+    expect(told.filter(({ event }) => event === 'progress').at(-1)).toMatchObject({
+      step: 24,
+      total: 24,
+      unit: 'answers',
+    });
+    expect(told.at(-1)).toMatchObject({ event: 'done' });
+  });
+
+  it('gives the same bytes again, and no time, host or path is in them', async () => {
+    await runNodeJob(await layOut(1), evaluateStage, new FakeHost());
+    const first = [await read(1, 'out/results/results.json'), await read(1, 'out/results/answers.jsonl')];
+    await rm(join(home, 'work'), { recursive: true });
+    await runNodeJob(await layOut(7), evaluateStage, new FakeHost());
+    expect([await read(7, 'out/results/results.json'), await read(7, 'out/results/answers.jsonl')]).toEqual(
+      first,
+    );
+    expect(first.join('')).not.toContain(home);
+  });
+
+  it('that is stopped is gone on with from its snapshot, and repeats no answer', async () => {
+    await runNodeJob(await layOut(1), evaluateStage, new FakeHost());
+    const [results, answers] = [
+      await read(1, 'out/results/results.json'),
+      await read(1, 'out/results/answers.jsonl'),
+    ];
+    await rm(join(home, 'work'), { recursive: true });
+
+    const host = new FakeHost();
+    const jobFile = await layOut(1);
+    const running = runNodeJob(jobFile, (job) => evaluateStage(stoppedAfter(job, host, 6)), host);
+    expect(await running).toBe(75);
+    expect((await events(1)).at(-1)).toMatchObject({ event: 'failed', code: 'PREEMPTED' });
+    const [step = ''] = (await readdir(join(home, 'work', '1', 'snapshots'))).filter(
+      (name) => !name.startsWith('.'),
+    );
+    expect(Number(step)).toBeGreaterThanOrEqual(6);
+    expect(Number(step)).toBeLessThan(24);
+
+    await cp(join(home, 'work', '1', 'snapshots', step), join(home, 'elsewhere'), { recursive: true });
+    await rm(join(home, 'work'), { recursive: true });
+    const resume = { path: join(home, 'elsewhere'), step: Number(step) };
+    expect(await runNodeJob(await layOut(2, { resume }), evaluateStage, new FakeHost())).toBe(0);
+    expect(await read(2, 'out/results/results.json')).toBe(results);
+    expect(await read(2, 'out/results/answers.jsonl')).toBe(answers);
+    const written = JSON.parse(await read(2, 'out/timings/timings.json')) as { tokens: number };
+    const saved = readAnswers(await readFile(join(home, 'elsewhere', 'answers.jsonl'), 'utf8'), '').map(
+      ({ tokens }) => tokens,
+    );
+    const all = readAnswers(answers, '').map(({ tokens }) => tokens);
+    expect(written.tokens).toBe(sum(all) - sum(saved));
+  });
+
+  it('that was killed is gone on with from what it had written on this host, but for a half line', async () => {
+    await runNodeJob(await layOut(1), evaluateStage, new FakeHost());
+    const answers = await read(1, 'out/results/answers.jsonl');
+    const partial = join(home, 'work', '1', 'answers.partial.jsonl');
+    const lines = (await readFile(partial, 'utf8')).split('\n');
+    await writeFile(partial, `${lines.slice(0, 20).join('\n')}\n${lines[20]?.slice(0, 30) ?? ''}`);
+    expect(await runNodeJob(await layOut(2), evaluateStage, new FakeHost())).toBe(0);
+    expect(await read(2, 'out/results/answers.jsonl')).toBe(answers);
+    expect((await events(2)).find(({ event }) => event === 'progress')).toMatchObject({
+      step: 20,
+      total: 24,
+    });
+  });
+
+  it('asks again for what stands in a damaged file', async () => {
+    await runNodeJob(await layOut(1), evaluateStage, new FakeHost());
+    await writeFile(join(home, 'work', '1', 'answers.partial.jsonl'), '{"id": 3}\n');
+    expect(await runNodeJob(await layOut(2), evaluateStage, new FakeHost())).toBe(0);
+    expect(await read(2, 'out/results/answers.jsonl')).toBe(await read(1, 'out/results/answers.jsonl'));
+  });
+
+  it.each([
+    ['an unknown setting', { with: { effort: ['low'] } }, 'unknown keys effort'],
+    ['an effort without a cap', { with: { efforts: ['extreme'] } }, 'no cap for effort extreme'],
+    ['a missing input', { inputs: {} }, 'input model: expected one artifact, found none'],
+    [
+      'a model that is not there',
+      {
+        inputs: {
+          model: { digest: digest('a'), path: '/nowhere' },
+          tasks: { digest: digest('b'), path: '/nowhere' },
+        },
+      },
+      'no examples.jsonl',
+    ],
+  ])('refuses %s as BAD_INPUT', async (_, changes, message) => {
+    expect(await runNodeJob(await layOut(1, changes), evaluateStage, new FakeHost())).toBe(1);
+    const failed = (await events(1)).at(-1);
+    expect(failed).toMatchObject({ event: 'failed', code: 'BAD_INPUT' });
+    expect(failed?.['message']).toContain(message);
+    await expect(read(1, 'done.json')).rejects.toThrow('ENOENT');
+  });
+});
+
+describe('a job in Node', () => {
+  const forever = (job: NodeJob): Promise<void> =>
+    new Promise((resolve) => {
+      const timer = setInterval(() => {
+        if (!job.shouldStop) return;
+        clearInterval(timer);
+        resolve();
+      }, 5);
+    });
+
+  it('ends itself when nobody renews its lease', async () => {
+    const jobFile = await layOut(1, { lease: { seconds: 0.2 } });
+    await utimes(join(home, 'work', '1', 'lease'), new Date(0), new Date(0));
+    const host = new FakeHost();
+    host.exit = (code) => {
+      host.exits.push(code);
+      host.stop();
+    };
+    await runNodeJob(jobFile, forever, host);
+    expect(host.exits).toEqual([76]);
+    expect((await events(1))[1]).toMatchObject({ event: 'failed', code: 'LEASE_LOST' });
+  });
+
+  it.each([
+    [new Failure('NAN_LOSS', 'no'), 'NAN_LOSS'],
+    [Object.assign(new Error('no space left'), { code: 'ENOSPC' }), 'DISK_FULL'],
+    [new RangeError('Array buffer allocation failed'), 'OUT_OF_MEMORY'],
+    [new Error('std::bad_alloc'), 'OUT_OF_MEMORY'],
+    [new TypeError('x is undefined'), 'ENGINE_BUG'],
+    ['thrown text', 'ENGINE_BUG'],
+  ])('calls %s %s', (error, code) => {
+    expect(toFailure(error).code).toBe(code);
+  });
+
+  it('refuses a job file with a key that it does not know', async () => {
+    const jobFile = await layOut(1, { colour: 'red' });
+    await expect(runNodeJob(jobFile, forever, new FakeHost())).rejects.toThrow('unknown keys colour');
+  });
+
+  it('runs as a process of its own, and SIGTERM stops it with a snapshot', async () => {
+    const endless = { efforts: ['low'], max_new_tokens: { low: 50_000 }, batch_size: 24 };
+    const jobFile = await layOut(1, { with: endless });
+    const child = start(jobFile);
+    const exited = once(child, 'exit');
+    await vi.waitFor(
+      async () => {
+        expect(await read(1, 'answers.partial.jsonl')).not.toBe('');
+      },
+      { timeout: 20_000 },
+    );
+    child.kill('SIGTERM');
+    expect(await exited).toEqual([75, null]);
+    expect((await events(1)).slice(-2)).toMatchObject([
+      { event: 'snapshot' },
+      { event: 'failed', code: 'PREEMPTED' },
+    ]);
+  });
+
+  it('of a kind that does not run in Node is refused', async () => {
+    const child = start(await layOut(1, { kind: 'nonsense' }));
+    expect(await once(child, 'exit')).toEqual([1, null]);
+    expect((await events(1)).at(-1)).toMatchObject({
+      code: 'BAD_INPUT',
+      message: 'no kind nonsense runs in Node',
+    });
+  });
+});
+
+function start(jobFile: string): ChildProcess {
+  const root = new URL('../..', import.meta.url).pathname;
+  return execFile(process.execPath, ['--import', 'tsx', join(root, 'workers', 'job.ts'), jobFile], {
+    cwd: root,
+  });
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+
+/** The same job, asked to stop once so many answers were told. */
+function stoppedAfter(job: NodeJob, host: FakeHost, answers: number): NodeJob {
+  const partial = join(job.file.folder, 'answers.partial.jsonl');
+  void (async () => {
+    while (readAnswers(await readFile(partial, 'utf8').catch(() => ''), partial).length < answers) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    host.stop();
+  })();
+  return job;
+}
