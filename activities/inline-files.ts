@@ -10,7 +10,7 @@ export function inputFolder(job: InlineJob, name: string): string {
   if (typeof folder === 'string') return folder;
   throw new Failure(
     'BAD_INPUT',
-    `${job.stage}: input ${name}: expected one artifact, found ${JSON.stringify(folder) ?? 'none'}`,
+    `${job.stage}: input ${name}: expected one artifact, found ${folder === undefined ? 'none' : JSON.stringify(folder)}`,
   );
 }
 

@@ -1,7 +1,7 @@
 import { fixedCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { effort } from './prepare.ts';
-import { choice, list, number, record, settings, text } from './setting.ts';
+import { choice, list, mapOf, number, record, settings, text } from './setting.ts';
 
 const metrics = [
   'accuracy',
@@ -40,6 +40,10 @@ export const gateKind: Kind = {
         ),
         { minItems: 1 },
       ),
+      on_fail: choice('A broken rule fails the stage, or is reported only.', ['fail', 'report'], 'fail'),
+      timing_of: mapOf('Model -> model whose timing counts for it.', text('Model.', { minLength: 1 }), {
+        default: {},
+      }),
     },
     ['rules'],
   ),

@@ -1,6 +1,6 @@
 import { fixedCost } from './compute.ts';
 import type { Inputs, Kind } from './kind.ts';
-import { list, settings, text } from './setting.ts';
+import { list, mapOf, record, settings, text } from './setting.ts';
 
 const inputs: Inputs = {
   results: { description: 'Results by model.', types: ['results'], many: 'map' },
@@ -33,6 +33,27 @@ export const reportKind: Kind = {
       order: list(
         'Models in the order of the tables; by name when absent.',
         text('Model.', { minLength: 1 }),
+      ),
+      labels: mapOf('Model -> name to show; its own when absent.', text('Name.', { minLength: 1 }), {
+        default: {},
+      }),
+      timing_of: mapOf(
+        'Model -> model whose timing counts for it: a simulated FP8 cache gets that of the float cache.',
+        text('Model.', { minLength: 1 }),
+        { default: {} },
+      ),
+      comparisons: list(
+        'Pairs of models to set side by side.',
+        record(
+          'One pair.',
+          {
+            title: text('What the comparison is about.', { minLength: 1 }),
+            left: text('Model.', { minLength: 1 }),
+            right: text('Model.', { minLength: 1 }),
+          },
+          { required: ['title', 'left', 'right'] },
+        ),
+        { default: [] },
       ),
     },
     ['title'],

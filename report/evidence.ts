@@ -125,8 +125,6 @@ export interface Comparison {
 }
 
 export interface Provenance {
-  run: string;
-  stage: string;
   /** Digests by input, or input/name. */
   inputs: Readonly<Record<string, string>>;
   settings: Json;

@@ -42,14 +42,12 @@ export function toTerminal(evidence: Evidence): string {
 /** Columns padded to their widest cell, numbers to the right. */
 export function textTable(columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
   const lines = [columns.map((column) => column.title), ...rows.map((row) => row.map(textOf))];
-  const widths = columns.map((_, index) =>
-    Math.max(...lines.map((cells) => [...(cells[index] ?? '')].length)),
-  );
+  const widths = columns.map((_, index) => Math.max(...lines.map((cells) => widthOf(cells[index] ?? ''))));
   const padded = lines.map((cells) =>
     columns
       .map((column, index) => {
         const cell = cells[index] ?? '';
-        const space = ' '.repeat((widths[index] ?? 0) - [...cell].length);
+        const space = ' '.repeat((widths[index] ?? 0) - widthOf(cell));
         return column.align === 'right' ? space + cell : cell + space;
       })
       .join('  ')
@@ -57,4 +55,9 @@ export function textTable(columns: readonly Column[], rows: readonly (readonly C
   );
   const rule = '─'.repeat(widths.reduce((sum, width) => sum + width + 2, -2));
   return [padded[0] ?? '', rule, ...padded.slice(1)].join('\n');
+}
+
+/** Characters as a terminal shows them: code points, which is enough for the signs used here. */
+function widthOf(text: string): number {
+  return Array.from(text).length;
 }

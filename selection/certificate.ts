@@ -96,12 +96,12 @@ function searchBetter(search: Search): Pick<CertificateCheck, 'optimality' | 'be
   const limits = rowLimits(problem, ordered);
   const picks: number[] = problem.scores.map(() => 0);
   let nodes = 0;
-  let better: { picks: Picks; value: number } | null = null;
+  const found: { picks: Picks; value: number }[] = [];
   const visit = (layer: number, extra: number, used: readonly number[]): boolean => {
     if (layer === ordered.length) {
-      const found = valueOf(problem, picks);
-      if (found < value - rounding) better = { picks: [...picks], value: found };
-      return better === null;
+      const reached = valueOf(problem, picks);
+      if (reached < value - rounding) found.push({ picks: [...picks], value: reached });
+      return found.length === 0;
     }
     for (const option of ordered[layer] ?? []) {
       if (bound + extra + option.extra >= value - rounding) return true;
@@ -118,6 +118,7 @@ function searchBetter(search: Search): Pick<CertificateCheck, 'optimality' | 'be
     0,
     problem.rows.map(() => 0),
   );
+  const better = found[0] ?? null;
   return { optimality: better !== null ? 'refuted' : isComplete ? 'proven' : 'open', better };
 }
 

@@ -21,7 +21,7 @@ export function listChoices(
 ): Choice[][] {
   checkAgainstModel(scores, model);
   return scores.map((layer) => {
-    let left = crossed(layer, settings.longContextWeight);
+    let left = distinct(crossed(layer, settings.longContextWeight));
     if (left.length === 0) throw new Failure('BAD_INPUT', `layer ${layer.layer}: the scores name no choice`);
     for (const rule of rulesFor(layer, settings, model.expertsPerToken)) {
       const kept = left.filter(rule.keeps);
@@ -53,6 +53,19 @@ function crossed(layer: LayerScores, longContextWeight: number): Choice[] {
       ),
     }));
   });
+}
+
+/** A choice named twice (all experts are often both scored and given as 0) counts with its lower score. */
+function distinct(choices: readonly Choice[]): Choice[] {
+  return choices.filter(
+    (choice, index) =>
+      !choices.some(
+        (other, place) =>
+          other.experts === choice.experts &&
+          other.window === choice.window &&
+          (other.score < choice.score || (other.score === choice.score && place < index)),
+      ),
+  );
 }
 
 /** The parent's own window is always a choice, and changes nothing. */

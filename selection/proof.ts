@@ -23,10 +23,12 @@ export interface ProofInput {
   selection: Selection;
   model: ModelShape;
   settings: SelectSettings;
-  seconds: () => number;
 }
 
-/** How the selection was proven, what it gains over simpler ways, and what it would take to change it. */
+/**
+ * How the selection was proven, what it gains over simpler ways, and what it would take to change it.
+ * No times: the same question gives the same bytes, and what shows none of its figures is not made again.
+ */
 export function makeProof(solver: Solver, input: ProofInput): Json {
   const { selection, model, settings } = input;
   const { problem, picks } = selection;
@@ -81,8 +83,6 @@ export function makeProof(solver: Solver, input: ProofInput): Json {
     parentLayers: model.layers.map((layer) => ({ experts: layer.experts, window: layer.window })),
     scenarios: scenarioLines(input),
     problem: problemDocument(selection),
-    solver: 'highs 1.15',
-    seconds: { solve: selection.seconds, all: input.seconds() },
   };
 }
 

@@ -23,7 +23,7 @@ const accuracies: Readonly<Record<string, number>> = { low: 0.66, medium: 0.79, 
 const tokens: Readonly<Record<string, number>> = { low: 11, medium: 24, high: 46 };
 
 export function resultsOf(name: string): Record<string, unknown> {
-  const random = seededRandom([...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7));
+  const random = seededRandom(Array.from(name).reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7));
   const line = (effort: string, examples: number): Record<string, unknown> => {
     const accuracy = Math.min(
       0.99,

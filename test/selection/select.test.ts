@@ -116,9 +116,7 @@ describe('a proof', () => {
   it('holds what is needed to check it again without a solver', () => {
     const settings = parseSelectSettings({ value: rehearsal, path: 'w' });
     const selection = selectWith(rehearsal, scoresDocument({ longContext: true }));
-    const proof: unknown = JSON.parse(
-      JSON.stringify(makeProof(solver, { selection, model, settings, seconds: () => 1 })),
-    );
+    const proof: unknown = JSON.parse(JSON.stringify(makeProof(solver, { selection, model, settings })));
     expect(proof).toMatchObject({ schema: 'fretsaw/selection-proof/v1', status: 'optimal', gap: 0 });
     const read = proof as {
       multipliers: number[];
@@ -138,9 +136,7 @@ describe('a proof', () => {
   it('shows simpler ways to be no better, and coarse grids to cost', () => {
     const settings = parseSelectSettings({ value: rehearsal, path: 'w' });
     const selection = selectWith(rehearsal);
-    const proof = JSON.parse(
-      JSON.stringify(makeProof(solver, { selection, model, settings, seconds: () => 1 })),
-    ) as {
+    const proof = JSON.parse(JSON.stringify(makeProof(solver, { selection, model, settings }))) as {
       value: number;
       baselines: {
         homogeneous: { value: number; experts: number };
