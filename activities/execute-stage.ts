@@ -13,7 +13,7 @@ import { prepareJob } from './prepare-job.ts';
 import { lookUpStage } from './look-up-stage.ts';
 import { publishStage } from './publish-stage.ts';
 import type { AttemptEnd, Outputs, StageRequest } from './stage-request.ts';
-import { superviseJob, whileBeating, type Pulse } from './supervise-job.ts';
+import { superviseJob, type Pulse } from './supervise-job.ts';
 import { takeAttempt, type TakenAttempt } from './take-attempt.ts';
 
 /** One attempt at a stage, with all that its steps need. */
@@ -62,7 +62,7 @@ async function makeOutputs(deps: ActivityDeps, request: StageRequest, pulse: Pul
 async function runJob(work: Work, taken: TakenAttempt): Promise<Outputs> {
   const { deps, request, document } = work;
   const { folder } = taken;
-  const giveBack = await whileBeating(work.pulse, deps.cpuSlots.take(cpusOf(work), work.pulse.signal));
+  const giveBack = await deps.cpuSlots.take(cpusOf(work), work.pulse.signal);
   try {
     if (taken.kind === 'new') {
       await prepareJob(work, taken);

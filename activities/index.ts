@@ -20,13 +20,35 @@ export function createActivities(deps: ActivityDeps) {
     bindStages: (request: BindRequest) => bindStages(deps, request),
     lookUpStage: (request: StageRequest) => lookUpStage(deps, request),
     awaitStages: (requests: readonly StageRequest[]) => waiters.await(requests, temporalPulse()),
-    executeStage: (request: StageRequest) => executeStage(deps, request, temporalPulse()),
+    executeStage: (request: StageRequest) => beatingAlong((pulse) => executeStage(deps, request, pulse)),
     publishStage: (request: StageRequest) => publishStage(deps, request),
     finishRun: (run: FinishedRun) => finishRun(deps, run),
   });
 }
 
 export type Activities = ReturnType<typeof createActivities>;
+
+const beatMs = 1000;
+
+/** Repeats the last heartbeat, so that no step in between, however long, looks like a lost worker. */
+async function beatingAlong<T>(work: (pulse: Pulse) => Promise<T>): Promise<T> {
+  const pulse = temporalPulse();
+  let last: unknown;
+  const timer = setInterval(() => {
+    pulse.beat(last);
+  }, beatMs);
+  try {
+    return await work({
+      ...pulse,
+      beat: (details) => {
+        last = details;
+        pulse.beat(details);
+      },
+    });
+  } finally {
+    clearInterval(timer);
+  }
+}
 
 function temporalPulse(): Pulse {
   const context = Context.current();

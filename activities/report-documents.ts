@@ -13,6 +13,7 @@ import {
   type Place,
 } from '../costs/json-reader.ts';
 import type {
+  Answer,
   Curve,
   EffortResult,
   LayerCurve,
@@ -28,12 +29,36 @@ import type {
 
 export function parseResults(place: Place): Pick<Model, 'suite' | 'tasks'> {
   expectSchema(place, 'fretsaw/results/v1');
-  return {
-    suite: list(readResult)(field(place, 'suite')),
-    tasks: list((entry) => ({ task: text(field(entry, 'task')), ...readResult(entry) }))(
-      field(place, 'tasks'),
-    ),
-  };
+  const tasks = list((entry) => ({ task: text(field(entry, 'task')), ...readResult(entry) }))(
+    field(place, 'tasks'),
+  );
+  const suite = list(readResult)(field(place, 'suite')).map((result) => ({
+    ...result,
+    examples: result.examples ?? examplesAt(tasks, result.effort),
+  }));
+  return { suite, tasks };
+}
+
+function examplesAt(tasks: readonly EffortResult[], effort: string): number | undefined {
+  const counts = tasks.filter((task) => task.effort === effort).map((task) => task.examples);
+  return counts.reduce(
+    (sum, count) => (sum === undefined || count === undefined ? undefined : sum + count),
+    0,
+  );
+}
+
+/** answers.jsonl: one answer a line; of each only whether it was right. */
+export function parseAnswers(content: string): Answer[] {
+  const lines = content.split('\n').filter((line) => line !== '');
+  return lines.map((line, index) => {
+    const place = parseJson(line, `answers.jsonl:${index + 1}`);
+    return {
+      task: text(field(place, 'task')),
+      effort: text(field(place, 'effort')),
+      id: text(field(place, 'id')),
+      isCorrect: flag(field(place, 'correct')),
+    };
+  });
 }
 
 function readResult(place: Place): EffortResult {
@@ -48,10 +73,13 @@ function readResult(place: Place): EffortResult {
   };
 }
 
-export function parseTimings(place: Place, measuredOn: string): Timing {
+/** Undefined when nothing was measured: every answer came from an attempt before. */
+export function parseTimings(place: Place, measuredOn: string): Timing | undefined {
   expectSchema(place, 'fretsaw/timings/v1');
+  const tokensPerSecond = orNull(number)(field(place, 'tokens_per_second'));
+  if (tokensPerSecond === null) return undefined;
   return {
-    tokensPerSecond: number(field(place, 'tokens_per_second')),
+    tokensPerSecond,
     runner: withDefault(field(place, 'runner'), text, ''),
     threads: optional(field(place, 'threads'), number),
     batchSize: optional(field(place, 'batch_size'), number),

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../core/errors.ts';
@@ -11,14 +12,16 @@ import {
   withDefault,
   type Place,
 } from '../costs/json-reader.ts';
-import type { Comparison, Curve, Evidence, Layer } from '../report/evidence.ts';
+import type { Answer, Comparison, Curve, Evidence, Layer } from '../report/evidence.ts';
 import { toHtml } from '../report/html.ts';
 import { toMarkdown } from '../report/markdown.ts';
 import { sectionsOf } from '../report/sections.ts';
+import { pairedDifferences } from '../report/statistics.ts';
 import { toTerminal } from '../report/terminal.ts';
 import { inputMap, outputFolder, readDocument, writeOutput } from './inline-files.ts';
 import type { InlineJob } from './inline-job.ts';
 import {
+  parseAnswers,
   parseArchitecture,
   parseCurve,
   parseKept,
@@ -74,7 +77,7 @@ async function readEvidence(job: InlineJob): Promise<Evidence> {
     verdict: await readOne(job, 'verdict', async (folder) =>
       parseVerdict(await readDocument(folder, 'verdict.json')),
     ),
-    comparisons: withDefault(field(settings, 'comparisons'), list(readComparison), []),
+    comparisons: await readComparisons(job, field(settings, 'comparisons')),
     provenance: { inputs: flatDigests(job), settings: job.settings },
   };
 }
@@ -117,13 +120,34 @@ async function readCurve(folder: string): Promise<Curve> {
   }
 }
 
-function readComparison(place: Place): Comparison {
+type Pair = Omit<Comparison, 'paired'>;
+
+async function readComparisons(job: InlineJob, place: Place): Promise<Comparison[]> {
+  const results = inputMap(job, 'results');
+  const comparisons: Comparison[] = [];
+  for (const pair of withDefault(place, list(readPair), [])) {
+    const left = await readAnswers(results[pair.left]);
+    const right = await readAnswers(results[pair.right]);
+    comparisons.push({
+      ...pair,
+      paired: left === undefined || right === undefined ? {} : pairedDifferences(left, right),
+    });
+  }
+  return comparisons;
+}
+
+function readPair(place: Place): Pair {
   onlyKeys(place, ['title', 'left', 'right']);
   return {
     title: text(field(place, 'title')),
     left: text(field(place, 'left')),
     right: text(field(place, 'right')),
   };
+}
+
+async function readAnswers(folder: string | undefined): Promise<Answer[] | undefined> {
+  const file = folder === undefined ? undefined : join(folder, 'answers.jsonl');
+  return file === undefined || !existsSync(file) ? undefined : parseAnswers(await readFile(file, 'utf8'));
 }
 
 async function readOne<T>(

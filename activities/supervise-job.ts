@@ -17,16 +17,6 @@ export interface Pulse {
   isStopAsked(): boolean;
 }
 
-/** Keeps an activity alive while it waits for something that says nothing. */
-export async function whileBeating<T>(pulse: Pulse, work: Promise<T>): Promise<T> {
-  const timer = setInterval(() => { pulse.beat({ state: 'waiting' }); }, lookMs);
-  try {
-    return await work;
-  } finally {
-    clearInterval(timer);
-  }
-}
-
 const lookMs = 1000;
 const leaseCheckMs = 5000;
 

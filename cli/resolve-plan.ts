@@ -11,14 +11,16 @@ export interface Resolved {
   hits: Map<string, { key: StageKey; outputs: Record<string, ArtifactRef> }>;
   /** The others. */
   misses: string[];
+  /** Keys of all stages whose inputs are known, made or not. */
+  keys: Map<string, StageKey>;
 }
 
 /** What of a plan the store has already. Reads only the store. */
 export async function resolvePlan(plan: Plan, store: Store, versions: Versions): Promise<Resolved> {
-  const resolved: Resolved = { hits: new Map(), misses: [] };
+  const resolved: Resolved = { hits: new Map(), misses: [], keys: new Map() };
   for (const stage of plan.stages) {
     const isOpen = isUnpinned(stage) || stage.after.some((name) => !resolved.hits.has(name));
-    const hit = isOpen ? undefined : await find(plan, stage, { store, versions, hits: resolved.hits });
+    const hit = isOpen ? undefined : await find(plan, stage, { store, versions, ...resolved });
     if (hit === undefined) resolved.misses.push(stage.name);
     else resolved.hits.set(stage.name, hit);
   }
@@ -29,11 +31,12 @@ interface Around {
   store: Store;
   versions: Versions;
   hits: Resolved['hits'];
+  keys: Resolved['keys'];
 }
 
 type Hit = NonNullable<ReturnType<Resolved['hits']['get']>>;
 
-async function find(plan: Plan, stage: Plan['stages'][number], { store, versions, hits }: Around): Promise<Hit | undefined> {
+async function find(plan: Plan, stage: Plan['stages'][number], { store, versions, hits, keys }: Around): Promise<Hit | undefined> {
   const document = bindKey(
     stage,
     ({ stage: from, output }) => {
@@ -44,6 +47,7 @@ async function find(plan: Plan, stage: Plan['stages'][number], { store, versions
     versions,
   );
   const key = stageKey(document, sha256Text);
+  keys.set(stage.name, key);
   const record = await store.records.latest(key);
   if (record === undefined) return undefined;
   const { outputs } = parseRecord(record);

@@ -1,22 +1,23 @@
-import { Client, Connection } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import { createHash, randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isUnpinned } from '../compiler/bind.ts';
 import type { Plan } from '../compiler/plan.ts';
 import { digestFromHex, type Digest } from '../core/digest.ts';
 import { Failure } from '../core/errors.ts';
 import { listFinished, writeRunStarted } from '../lineage/run.ts';
-import { namedCluster } from '../workers/cluster.ts';
 import { homePaths } from '../workers/home.ts';
+import { identify } from '../workers/process-identity.ts';
 import { Session } from '../workers/session.ts';
 import { ownPools, taskQueuesOf, type WorkerSettings } from '../workers/worker-settings.ts';
 import type { RunRequest, RunSummary, StageOutcome } from '../workflows/index.ts';
-import { exitCodes, UsageError, type Invocation } from './command.ts';
+import { exitCodes, UsageError } from './command.ts';
+import { findOpenRun, type RunMemo } from './open-runs.ts';
 import { followRun, type FollowedRun } from './follow-run.ts';
 import { LiveView } from './live-view.ts';
 import { renderEnd } from './run-table.ts';
 import type { LiveRun, RunChoice } from './run.ts';
+import { connectClient, workerSettings } from './temporal-client.ts';
 import { version } from './version.ts';
 
 /** Runs what is missing on the cluster that the environment names, or on this home's own server. */
@@ -30,7 +31,7 @@ export async function runLive(live: LiveRun): Promise<number> {
   const view = new LiveView(plan, invocation.terminal, paths.work);
   const session = await Session.open(paths, settings, (what) => { view.note(`${what} had ended and was started again`); });
   try {
-    const run = await startRun(live, { settings, connect: () => connect(session, invocation.env) });
+    const run = await startRun(live, { settings, connect: () => connectClient(invocation.env, session.port) });
     const summary = await followRun(run, view);
     view.clear();
     const end = summary.state;
@@ -56,12 +57,6 @@ async function outcomesOf(store: LiveRun['store'], summary: RunSummary): Promise
   return outcomes;
 }
 
-function workerSettings({ env, installation }: Invocation, home: string): WorkerSettings {
-  const isEmbedded = namedCluster(env) === undefined;
-  const suffix = isEmbedded ? '' : `@${createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12)}`;
-  return { home, root: installation.root, isEmbedded, queueSuffix: suffix };
-}
-
 /** What is somewhere else has a key only once its bytes are known, and they are known by `pin`. */
 function checkPinned(plan: Plan): void {
   const open = plan.stages.filter(isUnpinned).map(({ name }) => name);
@@ -76,20 +71,6 @@ function checkPools(plan: Plan): void {
   throw new Failure('NO_POOL', `${stage.name} asks for pool ${stage.pool}, and the embedded server has only this host's (${[...ownPools].join(', ')}): choose a profile for it, or set TEMPORAL_ADDRESS`);
 }
 
-async function connect(session: Session, env: NodeJS.ProcessEnv): Promise<Client> {
-  const named = session.port === undefined ? namedCluster(env) : undefined;
-  const address = session.port === undefined ? undefined : `127.0.0.1:${session.port}`;
-  for (let tries = 0; ; tries++) {
-    try {
-      const connection = await Connection.connect({ ...(named?.connectionOptions ?? {}), ...(address === undefined ? {} : { address }) });
-      return new Client({ connection, namespace: named?.namespace ?? 'default' });
-    } catch (error) {
-      if (tries > 100) throw new Failure('TIMEOUT', `Temporal does not answer: ${String(error)}`, { cause: error });
-      await sleep(100);
-    }
-  }
-}
-
 interface Starting {
   settings: WorkerSettings;
   connect: () => Promise<Client>;
@@ -101,6 +82,8 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
   const text = `${JSON.stringify(plan)}\n`;
   const planDigest = digestFromHex(createHash('sha256').update(text).digest('hex'));
   const client = await newClient();
+  const open = await findOpenRun(client, { planDigest, recompute: choice.recompute }, (text) => { invocation.terminal.err(`${text}\n`); });
+  if (open !== undefined) return followed(open, client, newClient);
   await store.documents.create(`runs/${id}/plan`, text);
   await writeStart(live, id, planDigest);
   const request: RunRequest = {
@@ -116,13 +99,21 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
     workflowId: `run-${id}`,
     taskQueue: request.queues.control,
     args: [request],
-    memo: { spec: plan.spec.name, plan: planDigest },
+    memo: { spec: plan.spec.name, plan: planDigest, owner: identify(process.pid), recompute: choice.recompute ?? null } satisfies RunMemo,
     staticSummary: `${plan.spec.name}${plan.spec.profile === null ? '' : ` (${plan.spec.profile})`}`,
   });
-  const started: FollowedRun = { id, handle, reconnect: async () => {
-    started.handle = (await newClient()).workflow.getHandle(`run-${id}`);
-  } };
-  return started;
+  return { ...followed(id, client, newClient), handle };
+}
+
+function followed(id: string, client: Client, newClient: () => Promise<Client>): FollowedRun {
+  const run: FollowedRun = {
+    id,
+    handle: client.workflow.getHandle(`run-${id}`),
+    reconnect: async () => {
+      run.handle = (await newClient()).workflow.getHandle(`run-${id}`);
+    },
+  };
+  return run;
 }
 
 async function writeStart({ plan, choice, store }: LiveRun, run: string, planDigest: Digest): Promise<void> {

@@ -1,2 +1,108 @@
-import type { Command } from './command.ts';
-export const command: Command = { async run() { return 0; } };
+import { parseArgs } from 'node:util';
+import { hexOf, shortDigest } from '../core/digest.ts';
+import type { StageKey } from '../core/keys.ts';
+import { listAttempts, type AttemptPredicate } from '../lineage/attempt.ts';
+import type { Store } from '../store/store.ts';
+import { homePaths, openHomeStore, type HomePaths } from '../workers/home.ts';
+import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
+import { findRun, keysOfRun, type StoredRun } from './find-run.ts';
+import { lastLogLines } from './job-logs.ts';
+import { liveRuns } from './live-states.ts';
+import { paint } from './paint.ts';
+import { describeProgress, readStageProgress } from './progress.ts';
+
+interface ShownStage {
+  stage: string;
+  kind: string;
+  state: string;
+  key: StageKey | null;
+  outputs: { [name: string]: string };
+  attempts: AttemptPredicate[];
+  /** Last lines of the newest attempt's log, when it failed. */
+  log: string[];
+  progress: string;
+}
+
+/** One run: its stages with attempts and outputs, and of what failed the reason and the last lines of its log. */
+export const command: Command = {
+  async run(invocation) {
+    const { positionals } = parseArgs({ args: invocation.args, allowPositionals: true, options: {} });
+    const [name, ...more] = positionals;
+    if (name === undefined || more.length > 0) throw new UsageError('expected one run, or `last`');
+    const paths = homePaths(invocation.env, invocation.cwd);
+    const store = openHomeStore(paths.root);
+    const run = await findRun(store, name);
+    const stages = await showStages({ invocation, paths, store, run });
+    const state = run.finished?.state ?? (stages.some((stage) => stage.state === 'running') ? 'running' : 'not ended');
+    if (invocation.json) invocation.terminal.out(`${JSON.stringify({ ...run.started, state, stages })}\n`);
+    else invocation.terminal.out(render(run, { state, stages, invocation }));
+    return exitCodes.ok;
+  },
+};
+
+interface Showing {
+  invocation: Invocation;
+  paths: HomePaths;
+  store: Store;
+  run: StoredRun;
+}
+
+async function showStages({ invocation, paths, store, run }: Showing): Promise<ShownStage[]> {
+  const keys = new Map(await keysOfRun(store, run, invocation.installation.root));
+  const live = run.finished === undefined ? await liveRuns(invocation, paths) : undefined;
+  const states = await live?.states(run.started.run);
+  await live?.close();
+  const ended = new Map(run.finished?.stages.map((stage) => [stage.stage, stage.outcome]));
+  return await Promise.all(
+    run.plan.stages.map(async ({ name, kind }) => {
+      const now = states?.get(name);
+      const key = (now !== undefined && 'key' in now ? now.key : undefined) ?? keys.get(name) ?? null;
+      const attempts = key === null ? [] : await listAttempts(store.documents, key);
+      const last = attempts.at(-1);
+      const isRunning = now?.kind === 'running';
+      return {
+        stage: name,
+        kind,
+        state: ended.get(name) ?? now?.kind ?? (last?.outcome === 'done' ? 'done' : 'waiting'),
+        key,
+        outputs: Object.fromEntries(Object.entries(last?.outputs ?? {}).map(([output, { digest }]) => [output, digest])),
+        attempts,
+        log: key !== null && last?.outcome === 'failed' ? await lastLogLines(paths.work, key, last.attempt) : [],
+        progress: key !== null && isRunning ? describeProgress(readStageProgress(paths.work, hexOf(key)), null) : '',
+      };
+    }),
+  );
+}
+
+interface Shown {
+  state: string;
+  stages: readonly ShownStage[];
+  invocation: Invocation;
+}
+
+function render({ started, finished }: StoredRun, { state, stages, invocation }: Shown): string {
+  const { terminal } = invocation;
+  const width = Math.max(...stages.map(({ stage }) => stage.length));
+  const lines = [
+    `run ${started.run}: ${state}`,
+    `spec ${started.spec.name}${started.spec.profile === null ? '' : `, profile ${started.spec.profile}`} (${started.spec.path})`,
+    `started ${started.startedAt} on ${started.host}${finished === undefined ? '' : `, ended ${finished.finishedAt}`}`,
+    ...(started.recompute === undefined ? [] : [`recompute ${started.recompute.stage}: ${started.recompute.reason}`]),
+    '',
+  ];
+  for (const stage of stages) {
+    const outputs = Object.entries(stage.outputs).map(([name, digest]) => `${name} ${shortDigest(digest)}`).join('  ');
+    lines.push(`${stage.stage.padEnd(width)}  ${stage.state.padEnd(9)}  ${stage.progress}${outputs}`.trimEnd());
+    const isTroubled = stage.attempts.length > 1 || stage.attempts.some(({ outcome }) => outcome === 'failed');
+    if (isTroubled) lines.push(...stage.attempts.map((attempt) => `    ${describeAttempt(attempt)}`));
+    lines.push(...stage.log.map((line) => paint(terminal, 'dim', `    | ${line}`)));
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function describeAttempt({ attempt, host, startedAt, finishedAt, failure, resumedFrom }: AttemptPredicate): string {
+  const seconds = ((Date.parse(finishedAt) - Date.parse(startedAt)) / 1000).toFixed(1);
+  const from = resumedFrom === undefined ? '' : `, from the snapshot of step ${resumedFrom.step}`;
+  const how = failure === undefined ? 'done' : `${failure.code}: ${failure.message}`;
+  return `attempt ${attempt} on ${host}, ${seconds} s${from}: ${how}`;
+}
