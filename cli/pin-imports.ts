@@ -13,8 +13,15 @@ import { sha256Text } from '../store/sha256.ts';
  * size, inode and both times of a file stand, the hash is taken from `<home>/hashes.json`.
  */
 export async function pinLocalImports(plan: Plan, home: string): Promise<Plan> {
-  const open = plan.stages.filter((stage) => isUnpinned(stage) && isLocal(stage));
-  if (open.length === 0) return plan;
+  const pinned = await pinStages(plan.stages, home);
+  if (pinned.size === 0) return plan;
+  return { ...plan, stages: plan.stages.map((stage) => pinned.get(stage.name) ?? stage) };
+}
+
+/** The unpinned local imports among some stages, pinned, by name. */
+export async function pinStages(stages: readonly PlannedStage[], home: string): Promise<Map<string, PlannedStage>> {
+  const open = stages.filter((stage) => isUnpinned(stage) && isLocal(stage));
+  if (open.length === 0) return new Map();
   const hashes = new HashCache(join(home, 'hashes.json'));
   const pinned = new Map<string, PlannedStage>();
   for (const stage of open) {
@@ -25,7 +32,7 @@ export async function pinLocalImports(plan: Plan, home: string): Promise<Plan> {
     pinned.set(stage.name, pinImport(stage, artifactDigest(files, sha256Text)));
   }
   hashes.save();
-  return { ...plan, stages: plan.stages.map((stage) => pinned.get(stage.name) ?? stage) };
+  return pinned;
 }
 
 function isLocal(stage: PlannedStage): boolean {

@@ -1,4 +1,4 @@
-import { fixedCost } from './compute.ts';
+import { copyCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { choice, number, record, seed, settings } from './setting.ts';
 
@@ -28,10 +28,5 @@ export const assembleKind: Kind = {
   runner: 'engine',
   deterministic: 'yes',
   code: { python: ['fretsaw_engine.stages.assemble'], typescript: [] },
-  estimate: (input) => {
-    // Reads and writes every byte once, at 0.2-2 GB/s; about .53 bytes a parameter in MXFP4 with scales.
-    if (input.model === undefined) return undefined;
-    const bytes = input.model.parameters * 0.53;
-    return fixedCost(bytes / 2e9, 1 + bytes / 0.2e9)(input);
-  },
+  estimate: copyCost(2),
 };

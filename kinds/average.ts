@@ -1,4 +1,4 @@
-import { unknownCost } from './compute.ts';
+import { copyCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { anyOf, list, mapOf, number, settings } from './setting.ts';
 
@@ -23,5 +23,5 @@ export const averageKind: Kind = {
   runner: 'engine',
   deterministic: 'yes',
   code: { python: ['fretsaw_engine.stages.average'], typescript: [] },
-  estimate: unknownCost,
+  estimate: copyCost(3),
 };

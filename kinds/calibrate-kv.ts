@@ -1,4 +1,4 @@
-import { unknownCost } from './compute.ts';
+import { forward, tokensCost, tokensRead } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { choice, flag, integer, number, settings } from './setting.ts';
 
@@ -33,5 +33,5 @@ export const calibrateKvKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.calibrate_kv'], typescript: [] },
-  estimate: unknownCost,
+  estimate: (input) => tokensCost(input, tokensRead(input), { flopsPerParameter: forward, phase: 'dense' }),
 };

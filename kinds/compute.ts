@@ -40,6 +40,31 @@ export function fixedCost(low: number, high: number): (input: EstimateInput) => 
   return () => ({ low, high });
 }
 
+/** Stored bytes of a parameter: 4.25 bits for the experts, which are nearly all of them. */
+const bytesPerParameter = 0.53;
+
+/** Reads and writes every byte of a model `times` times, at 0.2-2 GB/s; a second for the start. */
+export function copyCost(times: number): (input: EstimateInput) => Range | undefined {
+  return ({ model }) => {
+    if (model === undefined) return undefined;
+    const bytes = model.parameters * bytesPerParameter * times;
+    return { low: bytes / 2e9, high: 1 + bytes / 0.2e9 };
+  };
+}
+
+/** Tokens that a scoring or calibrating stage reads: what it asks for, at most what there is. */
+export function tokensRead({ with: settings, data }: EstimateInput): number | undefined {
+  const asked = numberIn(settings, 'tokens');
+  if (asked === undefined || data === undefined) return asked ?? data?.tokens;
+  return Math.min(asked, data.tokens);
+}
+
+/** Decoding `tokens` at most; answers end earlier, often after a tenth. */
+export function decodeCost(input: EstimateInput, tokens: number | undefined): Range | undefined {
+  const cost = tokensCost(input, tokens, { flopsPerParameter: forward, phase: 'decode' });
+  return cost === undefined ? undefined : { low: cost.low / 10, high: cost.high };
+}
+
 export function productOf(input: EstimateInput, names: readonly string[]): number | undefined {
   let product = 1;
   for (const name of names) {

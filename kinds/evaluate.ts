@@ -1,4 +1,4 @@
-import { unknownCost } from './compute.ts';
+import { decodeCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { effort } from './prepare.ts';
 import { integer, list, number, record, seed, settings } from './setting.ts';
@@ -38,5 +38,17 @@ export const evaluateKind: Kind = {
   runner: 'node',
   deterministic: 'cpu',
   code: { python: [], typescript: ['activities/evaluate-job.ts'] },
-  estimate: unknownCost,
+  estimate: (input) => {
+    const { efforts, max_new_tokens: caps } = input.with;
+    if (input.data === undefined || !Array.isArray(efforts) || typeof caps !== 'object' || caps === null)
+      return undefined;
+    const longest = Object.entries(caps).flatMap(([name, tokens]) =>
+      typeof tokens === 'number' && efforts.includes(name) ? [tokens] : [],
+    );
+    const perEffort = Math.ceil(input.data.examples / Math.max(1, efforts.length));
+    return decodeCost(
+      input,
+      longest.reduce((sum, tokens) => sum + tokens * perEffort, 0),
+    );
+  },
 };

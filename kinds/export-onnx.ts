@@ -1,4 +1,4 @@
-import { unknownCost } from './compute.ts';
+import { copyCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { choice, integer, number, record, seed, settings } from './setting.ts';
 
@@ -32,5 +32,5 @@ export const exportOnnxKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.export_onnx'], typescript: [] },
-  estimate: unknownCost,
+  estimate: copyCost(4),
 };

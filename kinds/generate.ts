@@ -1,4 +1,4 @@
-import { unknownCost } from './compute.ts';
+import { decodeCost, productOf } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { effort } from './prepare.ts';
 import { integer, number, seed, settings } from './setting.ts';
@@ -45,5 +45,11 @@ export const generateKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.generate'], typescript: [] },
-  estimate: unknownCost,
+  estimate: (input) => {
+    const tokens = productOf(input, ['samples_per_prompt', 'max_new_tokens']);
+    return decodeCost(
+      input,
+      tokens === undefined || input.data === undefined ? undefined : tokens * input.data.examples,
+    );
+  },
 };

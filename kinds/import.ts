@@ -1,5 +1,5 @@
 import type { ArtifactType } from '../core/artifact.ts';
-import { unknownCost } from './compute.ts';
+import { copyCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { anyOf, choice, secret, settings, text } from './setting.ts';
 
@@ -31,5 +31,7 @@ export const importKind: Kind = {
   runner: 'inline',
   deterministic: 'yes',
   code: { python: [], typescript: [] },
-  estimate: unknownCost,
+  // A network gives less than a disk does: read once slowly counts as five copies.
+  estimate: ({ with: { type }, ...input }) =>
+    type === 'checkpoint' ? copyCost(5)({ ...input, with: {} }) : undefined,
 };

@@ -31,14 +31,23 @@ export interface Range {
 export interface EstimateInput {
   with: Settings;
   resources: { cpus: number; gpus: number };
-  /** Size of the model that the stage works on, when the caller could read its config. */
+  /** Size of the model that the stage works on, when it is known. */
   model?: ModelSize;
+  /** The data set that it reads, as far as its making says. */
+  data?: DataSize;
 }
 
 export interface ModelSize {
   parameters: number;
   /** Parameters that one token touches. */
   activeParameters: number;
+  layers: number;
+}
+
+/** Upper bounds, from what was asked for. */
+export interface DataSize {
+  examples: number;
+  tokens: number;
 }
 
 /** The type of a stage: what it takes, what it leaves, and how it is run. */

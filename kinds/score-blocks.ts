@@ -1,4 +1,4 @@
-import { unknownCost } from './compute.ts';
+import { forward, tokensCost, tokensRead } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { choice, integer, list, record, seed, settings } from './setting.ts';
 
@@ -56,5 +56,15 @@ export const scoreBlocksKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.score_blocks'], typescript: [] },
-  estimate: unknownCost,
+  estimate: (input) => {
+    // Every choice of every layer runs what lies above it: half the model on average.
+    const lengthOf = (name: string): number =>
+      Array.isArray(input.with[name]) ? input.with[name].length : 0;
+    const choices = (input.model?.layers ?? 0) * (lengthOf('expert_counts') + lengthOf('windows') / 2);
+    const tokens = tokensRead(input);
+    return tokensCost(input, tokens === undefined ? undefined : (tokens * choices) / 2, {
+      flopsPerParameter: forward,
+      phase: 'dense',
+    });
+  },
 };

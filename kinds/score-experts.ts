@@ -1,5 +1,5 @@
-import { forward, tokensCost } from './compute.ts';
-import { numberIn, type Kind } from './kind.ts';
+import { forward, tokensCost, tokensRead } from './compute.ts';
+import type { Kind } from './kind.ts';
 import { choice, integer, seed, settings } from './setting.ts';
 
 export const scoreExpertsKind: Kind = {
@@ -24,6 +24,5 @@ export const scoreExpertsKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.score_experts'], typescript: [] },
-  estimate: (input) =>
-    tokensCost(input, numberIn(input.with, 'tokens'), { flopsPerParameter: forward, phase: 'dense' }),
+  estimate: (input) => tokensCost(input, tokensRead(input), { flopsPerParameter: forward, phase: 'dense' }),
 };
