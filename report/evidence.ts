@@ -122,6 +122,24 @@ export interface Comparison {
   title: string;
   left: string;
   right: string;
+  /** Over the questions that both answered, by effort; absent where answers were not kept. */
+  paired: Readonly<Record<string, PairedDifference>>;
+}
+
+/** Accuracy of the left model minus that of the right. */
+export interface PairedDifference {
+  value: number;
+  standardError: number;
+  /** Questions that both answered. */
+  examples: number;
+}
+
+/** Whether an answer was right, by task, effort and question. */
+export interface Answer {
+  task: string;
+  effort: string;
+  id: string;
+  isCorrect: boolean;
 }
 
 export interface Provenance {

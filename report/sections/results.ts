@@ -1,8 +1,16 @@
 import { dotPlot } from '../charts/dot-plot.ts';
-import { effortsOf, modelNamed, suiteAt, type EffortResult, type Evidence, type Model } from '../evidence.ts';
+import {
+  effortsOf,
+  modelNamed,
+  suiteAt,
+  type Comparison,
+  type EffortResult,
+  type Evidence,
+  type Model,
+} from '../evidence.ts';
 import { fixed, percent, percentWithError, significant, unknown } from '../figures.ts';
 import { left, right, type Cell, type Section, type Table } from '../section.ts';
-import { accuracyOf, effortLengthRatio, ratio } from '../statistics.ts';
+import { accuracyOf, difference, effortLengthRatio, ratio } from '../statistics.ts';
 
 export function accuracySection(evidence: Evidence): Section | undefined {
   const { models } = evidence;
@@ -180,13 +188,12 @@ function lengthTables(models: readonly Model[], efforts: string[]): Table[] {
 
 export function comparisonSection(evidence: Evidence): Section | undefined {
   const efforts = effortsOf(evidence.models);
-  const tables = evidence.comparisons.flatMap((comparison) => {
+  const shown = evidence.comparisons.flatMap((comparison) => {
     const one = modelNamed(evidence, comparison.left);
     const other = modelNamed(evidence, comparison.right);
-    return one === undefined || other === undefined
-      ? []
-      : [comparisonTable(comparison.title, { one, other, efforts })];
+    return one === undefined || other === undefined ? [] : [{ comparison, one, other, efforts }];
   });
+  const tables = shown.map(comparisonTable);
   if (tables.length === 0) return undefined;
   return {
     id: 'comparisons',
@@ -194,16 +201,24 @@ export function comparisonSection(evidence: Evidence): Section | undefined {
     lead: 'Differences in percentage points. The last column says how many standard errors a difference is from nothing: under two is noise.',
     figures: [],
     tables,
-    notes: [
-      'Errors are taken as independent. Both models answered the same questions, so the true noise of a difference is smaller.',
-    ],
+    notes: shown.every(({ comparison }) => Object.keys(comparison.paired).length > 0)
+      ? ['Differences are taken question by question: both models answered the same ones.']
+      : [
+          'Where answers were not kept, errors are taken as independent; both models answered the same questions, so the true noise of a difference is smaller.',
+        ],
   };
 }
 
-function comparisonTable(title: string, given: { one: Model; other: Model; efforts: string[] }): Table {
-  const { one, other, efforts } = given;
+interface Shown {
+  comparison: Comparison;
+  one: Model;
+  other: Model;
+  efforts: string[];
+}
+
+function comparisonTable({ comparison, one, other, efforts }: Shown): Table {
   return {
-    caption: title,
+    caption: comparison.title,
     columns: [
       left('effort'),
       right(one.label),
@@ -215,15 +230,15 @@ function comparisonTable(title: string, given: { one: Model; other: Model; effor
       const a = suiteAt(one, effort);
       const b = suiteAt(other, effort);
       if (a === undefined || b === undefined) return [];
-      const gap = a.accuracy - b.accuracy;
-      const error = Math.hypot(a.standardError, b.standardError);
+      const gap = comparison.paired[effort] ?? difference(accuracyOf(a), accuracyOf(b));
+      const error = gap.standardError ?? 0;
       return [
         [
           effort,
           accuracyCell(a),
           accuracyCell(b),
-          signedPoints(gap, error),
-          error === 0 ? unknown : fixed(gap / error, 1),
+          signedPoints(gap.value, error),
+          error === 0 ? unknown : fixed(gap.value / error, 1),
         ],
       ];
     }),

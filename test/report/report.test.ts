@@ -7,7 +7,7 @@ import type { InlineJob } from '../../activities/inline-job.ts';
 import { runReport } from '../../activities/report.ts';
 import { runSelect } from '../../activities/select.ts';
 import { isFailure } from '../../core/errors.ts';
-import { frontier } from '../../report/statistics.ts';
+import { frontier, pairedDifferences } from '../../report/statistics.ts';
 import { rehearsalConfig, scoresDocument } from '../selection/fixture.ts';
 import { curveLines, folderWith, modelNames, rankingDocument, resultsOf, timingsOf } from './fixture.ts';
 
@@ -244,6 +244,26 @@ describe('a report', () => {
     await expect(runReport(job('report', { title: 'x' }, { results: { child: other } }))).rejects.toThrow(
       'results.json.schema: expected fretsaw/results/v1, found "fretsaw/results/v2"',
     );
+  });
+});
+
+describe('a paired difference', () => {
+  const answers = (task: string, marks: string): Parameters<typeof pairedDifferences>[0] =>
+    Array.from(marks).map((mark, id) => ({ task, effort: 'high', id: String(id), isCorrect: mark === '1' }));
+
+  it('is taken question by question, with a smaller error than independent ones', () => {
+    const left = answers('recall', '1111100000');
+    const right = answers('recall', '1111000000');
+    const found = pairedDifferences(left, right)['high'];
+    expect(found?.value).toBeCloseTo(0.1, 12);
+    expect(found?.standardError).toBeCloseTo(Math.sqrt((0.81 + 9 * 0.01) / 9 / 10), 12);
+    expect(found?.examples).toBe(10);
+  });
+
+  it('weighs tasks alike, and leaves out what one of the two did not answer', () => {
+    const left = [...answers('recall', '11'), ...answers('sums', '0000')];
+    const right = [...answers('recall', '00'), ...answers('sums', '000')];
+    expect(pairedDifferences(left, right)['high']).toMatchObject({ value: 0.5, examples: 5 });
   });
 });
 
