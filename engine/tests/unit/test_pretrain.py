@@ -116,8 +116,8 @@ def test_training_under_quantisation_computes_what_the_checkpoint_will(tmp_path:
     batch = pretrain.batch(
         settings, 3, pretrain.Curriculum(pairs=6, mixed_at=0), rehearsal_renderer()
     )
-    under = pretrain.forward(model, batch, settings, quantised=True)
-    plain = pretrain.forward(read, batch, settings, quantised=False)
+    under = pretrain.forward(model, batch, settings.model.sliding_window, quantised=True)
+    plain = pretrain.forward(read, batch, settings.model.sliding_window)
     assert under.cross_entropy == pytest.approx(plain.cross_entropy, rel=1e-6)
 
 
@@ -137,7 +137,7 @@ def test_thinned_rows_compute_what_a_thinned_model_would() -> None:
     absent[:, :, 2] = True
     absent[3, :, 0] = True
     thinned = dataclasses.replace(batch, windowed_LR=windowed, absent_LRE=absent)
-    ours = pretrain.forward(model, thinned, settings, quantised=False)
+    ours = pretrain.forward(model, thinned, settings.model.sliding_window)
     none = {"windowed_LR": windowed & False, "absent_LRE": absent & False}
     for layer, router in enumerate(gpt_oss.router_modules(model)):
         router.bias.data[absent[layer, 0]] = -1e9
@@ -145,18 +145,20 @@ def test_thinned_rows_compute_what_a_thinned_model_would() -> None:
         gpt_oss.SLIDING if bool(windowed[layer, 0]) else kind
         for layer, kind in enumerate(model.model.config.layer_types)
     ]
-    slow = pretrain.forward(model, dataclasses.replace(batch, **none), settings, quantised=False)
+    slow = pretrain.forward(
+        model, dataclasses.replace(batch, **none), settings.model.sliding_window
+    )
     assert ours.cross_entropy == pytest.approx(slow.cross_entropy, rel=1e-5)
     assert rows == batch.windowed_LR.shape[1]
 
 
 def test_thinning_keeps_a_full_layer_and_enough_experts() -> None:
-    settings = pretrain.PretrainSettings(thin_rows=1.0, thin_layers=9, thin_experts=99)
-    windowed, absent = pretrain.thinning(settings, 500, random.Random(1))
+    settings = pretrain.PretrainSettings(thin_layers=9, thin_experts=99)
+    windowed, absent = pretrain.thinning(settings, 1.0, 500, random.Random(1))
     assert not windowed[0::2].any()
     assert int(windowed.sum(0).max()) == 3
     assert int((~absent).sum(-1).min()) == settings.model.experts_per_token
-    none = pretrain.thinning(dataclasses.replace(settings, thin_rows=0.0), 50, random.Random(1))
+    none = pretrain.thinning(settings, 0.0, 50, random.Random(1))
     assert not none[0].any()
     assert not none[1].any()
 
@@ -191,6 +193,14 @@ def test_the_learning_rate_warms_up_holds_and_decays() -> None:
     assert set(rates[99:500]) == {settings.learning_rate}
     assert all(a > b for a, b in zip(rates[500:], rates[501:], strict=False))
     assert rates[-1] == pytest.approx(settings.last_learning_rate)
+
+
+def test_phases_begin_where_the_settings_say() -> None:
+    settings = pretrain.PretrainSettings(steps=100, decay_from=0.5, quantise_from=0.7)
+    early, late, last = (pretrain.phase(settings, step) for step in (50, 51, 71))
+    assert (early.quantised, late.quantised, last.quantised) == (False, False, True)
+    assert (early.balance, early.thin_rows) == (settings.balance, settings.thin_rows)
+    assert (late.balance, late.thin_rows) == (settings.late_balance, settings.late_thin_rows)
 
 
 def test_lists_grow_on_success_only() -> None:
@@ -240,7 +250,7 @@ def test_batches_depend_on_seed_and_step_alone_and_hold_no_held_out_example() ->
     assert (
         sum(
             pretrain.forward(
-                _model(settings), first, settings, quantised=False
+                _model(settings), first, settings.model.sliding_window
             ).accuracy_of.values()
         )
         < 3

@@ -72,18 +72,20 @@ class PretrainSettings:
     """What `pretrain` is asked for."""
 
     seed: int = 1
-    steps: int = 3600
+    steps: int = 3750
     batch_size: int = 32
     sequence_length: int = 96
     learning_rate: float = 3e-3
     last_learning_rate: float = 1e-5
     warmup_steps: int = 100
-    decay_from: float = 0.5
+    decay_from: float = 0.4
     quantise_from: float = 0.7
     weight_decay: float = 0.05
     clip: float = 1.0
     balance: float = 0.004
+    late_balance: float = 0.01
     thin_rows: float = 0.5
+    late_thin_rows: float = 0.25
     thin_layers: int = 2
     thin_experts: int = 4
     drill_pairs: tuple[int, int] = (8, 24)
@@ -220,8 +222,27 @@ def learning_rate(settings: PretrainSettings, step: int) -> float:
     return low + (settings.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def is_quantised(settings: PretrainSettings, step: int) -> bool:
-    return step > settings.quantise_from * settings.steps
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """What changes as training goes on, apart from the learning rate.
+
+    While the learning rate decays fewer rows are thinned and routing is evened out more, so that no
+    expert ends without tokens.
+    """
+
+    quantised: bool
+    balance: float
+    thin_rows: float
+
+
+def phase(settings: PretrainSettings, step: int) -> Phase:
+    """The phase of a step; steps count from 1."""
+    late = step > settings.decay_from * settings.steps
+    return Phase(
+        quantised=step > settings.quantise_from * settings.steps,
+        balance=settings.late_balance if late else settings.balance,
+        thin_rows=settings.late_thin_rows if late else settings.thin_rows,
+    )
 
 
 def batch(
@@ -233,7 +254,8 @@ def batch(
     if curriculum.mixed_at is not None:
         documents = _mixture(settings, renderer, rng)
     rows, lessons = fill(documents, settings.batch_size, settings.sequence_length, pad_id=0)
-    windowed_LR, absent_LRE = thinning(settings, len(rows), rng)
+    share = phase(settings, step).thin_rows
+    windowed_LR, absent_LRE = thinning(settings, share, len(rows), rng)
     return Batch(
         rows=rows,
         labels=[lesson.label for lesson in lessons],
@@ -243,9 +265,9 @@ def batch(
 
 
 def thinning(
-    settings: PretrainSettings, rows: int, rng: random.Random
+    settings: PretrainSettings, share: float, rows: int, rng: random.Random
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw what is missing in each row: bool [L, R] windowed layers, [L, R, E] absent experts.
+    """Draw what is missing in a `share` of rows: bool [L, R] windowed, [L, R, E] absent experts.
 
     At least as many experts stay as a token takes, and one layer keeps full attention.
     """
@@ -260,7 +282,7 @@ def thinning(
     windowed_LR = torch.zeros(sizes.layers, rows, dtype=torch.bool)
     absent_LRE = torch.zeros(sizes.layers, rows, sizes.experts, dtype=torch.bool)
     for row in range(rows):
-        if rng.random() >= settings.thin_rows:
+        if rng.random() >= share:
             continue
         windowed_LR[rng.sample(full, rng.randint(0, most_layers)), row] = True
         for layer in range(sizes.layers):
@@ -333,7 +355,9 @@ class StepResult:
     accuracy_of: dict[str, float]
 
 
-def forward(model: Any, batch: Batch, settings: PretrainSettings, *, quantised: bool) -> StepResult:
+def forward(
+    model: Any, batch: Batch, window: int, *, quantised: bool = False, balance: float = 0.0
+) -> StepResult:
     """Loss of one batch: cross entropy over the mask plus `balance` times the load-balancing loss.
 
     Load balancing is that of Switch (arXiv 2101.03961, equations 4 to 6), each layer by itself:
@@ -342,7 +366,7 @@ def forward(model: Any, batch: Batch, settings: PretrainSettings, *, quantised: 
     rows = batch.rows
     routed: list[tuple[torch.Tensor, torch.Tensor]] = []
     full_mask = attention_mask(rows.document_ids, None)
-    short_mask = attention_mask(rows.document_ids, settings.model.sliding_window)
+    short_mask = attention_mask(rows.document_ids, window)
     hooks = _hooks(model, batch, full_mask, short_mask, routed)
     inputs = {
         "input_ids": rows.input_ids.long(),
@@ -370,13 +394,13 @@ def forward(model: Any, batch: Batch, settings: PretrainSettings, *, quantised: 
     target_N = rows.input_ids[:, 1:][trained_RT].long()
     cross_entropy = F.cross_entropy(logits_NV, target_N)
     real_N = (rows.document_ids != PADDING).flatten()
-    balance = torch.stack([load_balance(lo[real_N], ix[real_N]) for lo, ix in routed]).mean()
+    unevenness = torch.stack([load_balance(lo[real_N], ix[real_N]) for lo, ix in routed]).mean()
     right_N = (logits_NV.argmax(-1) == target_N).float()
     return StepResult(
-        loss=cross_entropy + settings.balance * balance,
+        loss=cross_entropy + balance * unevenness,
         cross_entropy=cross_entropy.item(),
         accuracy=right_N.mean().item(),
-        balance=balance.item(),
+        balance=unevenness.item(),
         accuracy_of=_by_label(right_N, rows.document_ids[:, 1:][trained_RT], batch.labels),
     )
 

@@ -168,7 +168,14 @@ def _loss(
     renderer: Any,
 ) -> pretrain.StepResult:
     batch = pretrain.batch(settings, step, curriculum, renderer)
-    return pretrain.forward(model, batch, settings, quantised=pretrain.is_quantised(settings, step))
+    phase = pretrain.phase(settings, step)
+    return pretrain.forward(
+        model,
+        batch,
+        settings.model.sliding_window,
+        quantised=phase.quantised,
+        balance=phase.balance,
+    )
 
 
 def _write_snapshot(
