@@ -130,11 +130,7 @@ def _score_batch(
     if metric == "kl":
         log_parent = batch.logits(final_BTD.flatten(0, 1)[batch.counted_N]).log_softmax(-1)
     for layer, replaced in pending:
-        if not replaced:
-            continue
-        stacked = torch.cat(list(replaced.values()))
-        finals = batch.suffix(layer + 1, stacked).split(final_BTD.shape[0])
-        by_choice = dict(zip(replaced, finals, strict=True))
+        by_choice = {c: batch.suffix(layer + 1, output) for c, output in replaced.items()}
         if log_parent is None:
             _add_relative(batch, sums, layer, (final_BTD, by_choice))
         else:

@@ -125,13 +125,9 @@ def _judge_batch(
         inputs.append(batch.mix(layer, batch.attend(layer, inputs[-1])))
     right.setdefault(None, []).extend(judge.right(batch.model.model.norm(inputs[-1])))
     for layer, narrower in enumerate(windows):
-        if not narrower:
-            continue
-        replaced = torch.cat(
-            [batch.mix(layer, batch.attend(layer, inputs[layer], w)) for w in narrower]
-        )
-        finals = batch.suffix(layer + 1, replaced).split(inputs[0].shape[0])
-        for window, final_BTD in zip(narrower, finals, strict=True):
+        for window in narrower:
+            replaced = batch.mix(layer, batch.attend(layer, inputs[layer], window))
+            final_BTD = batch.suffix(layer + 1, replaced)
             right.setdefault((layer, window), []).extend(judge.right(final_BTD))
 
 

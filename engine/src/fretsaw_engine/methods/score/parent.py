@@ -59,8 +59,8 @@ class Batch:
         seen = self.windows[layer] if isinstance(window, str) else window
         output_BTD, _ = block.self_attn(
             hidden_states=block.input_layernorm(hidden_BTD),
-            position_embeddings=tuple(_copies(x, hidden_BTD.shape[0]) for x in self.rope),
-            attention_mask=_copies(self._mask(seen), hidden_BTD.shape[0]),
+            position_embeddings=self.rope,
+            attention_mask=self._mask(seen),
             past_key_values=cache,
         )
         return hidden_BTD + output_BTD
@@ -77,7 +77,7 @@ class Batch:
         return attended_BTD + output_BTD
 
     def suffix(self, first: int, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        """Layers `first` to the last and the final norm. B may be several copies of the rows."""
+        """Layers `first` to the last and the final norm."""
         for layer in range(first, len(self.windows)):
             hidden_BTD = self.mix(layer, self.attend(layer, hidden_BTD))
         return self.model.model.norm(hidden_BTD)
@@ -90,12 +90,6 @@ class Batch:
             dtype = self.rope[0].dtype
             self._masks[window] = attention_mask(self.document_ids_BT, window, dtype)
         return self._masks[window]
-
-
-def _copies(rows: torch.Tensor, wanted: int) -> torch.Tensor:
-    """`rows` as often one after the other as makes `wanted` rows."""
-    copies = wanted // rows.shape[0]
-    return rows if copies == 1 else rows.repeat(copies, *([1] * (rows.dim() - 1)))
 
 
 def batches(model: Any, packed: Packed, rows: int = ROWS_PER_BATCH) -> Iterator[Batch]:
