@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,9 +13,12 @@ import torch
 from fretsaw_engine.job import Job, StageFailure, read_job, run_job
 from fretsaw_engine.methods.export_onnx.check import (
     CheckSettings,
+    Difference,
     OnnxDecoder,
+    cache_share_different,
     compare,
     require_equal,
+    require_same_cache,
 )
 from fretsaw_engine.methods.export_onnx.graph import build_graph
 from fretsaw_engine.methods.export_onnx.model import read_export_model
@@ -104,7 +106,7 @@ def test_a_window_that_is_one_token_off_is_found(tmp_path):
     wrong = random_model(config([(e, 5 if w == 4 else w) for e, w in BLOCKS]))
     difference = compare(model, exported(wrong, tmp_path), 64, CHECK)
     with pytest.raises(StageFailure) as failure:
-        require_equal(difference, CHECK, "float")
+        require_equal(difference, CHECK)
     assert failure.value.code == "ENGINE_BUG"
     assert float(failure.value.details["max_abs_logit_difference"]) == difference.greatest
 
@@ -113,12 +115,26 @@ def test_a_window_that_is_one_token_off_is_found(tmp_path):
 def test_an_fp8_cache_gives_pytorchs_fake_quantisation(tmp_path, scale):
     model = fp8_model(scale)
     decoder = exported(model, tmp_path, "fp8")
-    difference = compare(model, decoder, 64, CHECK)
-    assert difference.mean < 1e-4 * difference.scale
+    assert cache_share_different(model, decoder, 64, CHECK) < 0.05
+    assert compare(model, decoder, 64, CHECK).mean < 0.02
     for layer in model.model.layers:
         layer.self_attn.has_fp8_cache = False
-    exact = compare(model, decoder, 64, CHECK)
-    assert exact.mean > 20 * difference.mean, "the quantisation changes nothing"
+    assert compare(model, decoder, 64, CHECK).mean > 0.02, "the quantisation changes nothing"
+
+
+def test_an_fp8_cache_with_other_scales_is_found(tmp_path):
+    model = fp8_model()
+    decoder = exported(model, tmp_path, "fp8")
+    for layer in model.model.layers:
+        layer.self_attn.v_scale.fill_(0.023)
+    with pytest.raises(StageFailure, match="FP8 cache") as failure:
+        require_same_cache(cache_share_different(model, decoder, 64, CHECK))
+    assert failure.value.details["cache_share_different"] > 0.4
+
+
+def test_an_fp8_cache_that_is_not_quantised_is_found(tmp_path):
+    model = fp8_model()
+    assert cache_share_different(model, exported(model, tmp_path), 64, CHECK) > 0.9
 
 
 def test_fp8_needs_calibrated_scales():
@@ -128,16 +144,11 @@ def test_fp8_needs_calibrated_scales():
 
 
 def test_nan_logits_are_never_equal():
-    bad = replace_difference(float("nan"))
-    for kv in ("float", "fp8"):
-        with pytest.raises(StageFailure):
-            require_equal(bad, CHECK, kv)
-
-
-def replace_difference(value):
-    from fretsaw_engine.methods.export_onnx.check import Difference
-
-    return replace(Difference(greatest=0.0, mean=0.0, scale=1.0), greatest=value, mean=value)
+    bad = Difference(greatest=float("nan"), mean=0.0, scale=1.0)
+    with pytest.raises(StageFailure):
+        require_equal(bad, CHECK)
+    with pytest.raises(StageFailure):
+        require_same_cache(float("nan"))
 
 
 def test_equal_models_give_equal_bytes_and_no_path_or_time():

@@ -21,8 +21,10 @@ from fretsaw_engine.job import StageFailure
 from fretsaw_engine.methods.export_onnx.check import (
     CheckSettings,
     OnnxDecoder,
+    cache_share_different,
     compare,
     require_equal,
+    require_same_cache,
 )
 from fretsaw_engine.methods.export_onnx.graph import build_graph, window_name
 from fretsaw_engine.methods.export_onnx.model import ExportModel, read_export_model
@@ -77,16 +79,18 @@ def write_onnx(folder: Path, graph: onnx.ModelProto, largest: int = EXTERNAL_DAT
 
 
 def _check(job: Job, model: Any, exported: ExportModel, settings: Settings) -> None:
-    if settings.kv == "float":
-        for layer in model.model.layers:
-            layer.self_attn.has_fp8_cache = False
-    decoder = OnnxDecoder(
-        job.outputs["onnx"] / "model.onnx",
-        [layer.window for layer in exported.layers],
-        exported.kv_heads,
-        exported.head_dim,
-        job.threads,
-    )
+    folder = job.outputs["onnx"]
+    if settings.kv == "fp8":
+        decoder = _decoder(folder, exported, job.threads)
+        share = cache_share_different(model, decoder, exported.vocab_size, settings.check)
+        job.metrics(0, {"cache_share_different": share})
+        require_same_cache(share)
+        folder = job.folder / "float-twin"
+        folder.mkdir()
+        write_onnx(folder, build_graph(read_export_model(model, "float")))
+    for layer in model.model.layers:
+        layer.self_attn.has_fp8_cache = False
+    decoder = _decoder(folder, exported, job.threads)
     difference = compare(model, decoder, exported.vocab_size, settings.check)
     job.metrics(
         0,
@@ -96,7 +100,14 @@ def _check(job: Job, model: Any, exported: ExportModel, settings: Settings) -> N
             "max_abs_logit": difference.scale,
         },
     )
-    require_equal(difference, settings.check, settings.kv)
+    require_equal(difference, settings.check)
+    if settings.kv == "fp8":
+        shutil.rmtree(folder)
+
+
+def _decoder(folder: Path, model: ExportModel, threads: int) -> OnnxDecoder:
+    windows = [layer.window for layer in model.layers]
+    return OnnxDecoder(folder / "model.onnx", windows, model.kv_heads, model.head_dim, threads)
 
 
 def _write_description(folder: Path, model: ExportModel, settings: Settings) -> None:
