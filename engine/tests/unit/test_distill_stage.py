@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from training_rig import (
+    KEEP,
     events,
     load_job,
     output_bytes,
@@ -51,7 +52,7 @@ class Rig:
 
     def job(self, folder: Path, resume: Path | None = None, **changed: Any) -> Path:
         inputs = {"teacher": self.parent, "student": self.child, "data": [self.answers, self.more]}
-        overridden = {name: changed.pop(name) for name in list(changed) if name in inputs}
+        overridden = {n: changed.pop(n) for n in list(changed) if n in {*inputs, "kept"}}
         return write_job(
             folder,
             "distill",
@@ -179,9 +180,10 @@ def _zero(snapshot: Path, family: str) -> None:
 
 LIES: dict[str, tuple[Any, str]] = {
     "another step": (lambda s: _state(s, step=17), "step"),
-    "more tokens": (lambda s: _state(s, tokens=1), "consumed tokens"),
+    "more tokens": (lambda s: _state(s, consumed=1), "data position"),
     "another rate": (lambda s: _state(s, learning_rate=0.5), "learning rate"),
     "another order of data": (lambda s: _state(s, data="sha256:0"), "data order"),
+    "other experts": (lambda s: _state(s, frozen="sha256:0"), "router and experts"),
     "zeroed weights": (lambda s: _zero(s, "trainable"), "probe loss"),
     "zeroed optimiser": (lambda s: _zero(s, "optimizer"), "optimizer norm"),
     "no state": (lambda s: (s / "state.json").unlink(), "state.json"),
@@ -290,3 +292,19 @@ def test_a_batch_that_micro_batches_cannot_make_is_bad_input(rig: Rig, tmp_path:
     job_file.write_text(json.dumps(document))
     assert run_job(load_job(job_file), distill.run) == 1
     assert _failure(job_file)["code"] == "BAD_INPUT"
+
+
+def test_a_student_whose_experts_are_not_those_of_the_kept_map_is_refused(
+    rig: Rig, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    document = {"schema": "fretsaw/kept-experts/v1", "layers": KEEP}
+    (kept / "kept.json").write_text(json.dumps(document))
+    small = {"tokens": 400}
+    assert run_job(load_job(rig.job(tmp_path / "right", kept=kept, **small)), distill.run) == 0
+    document["layers"] = [KEEP[0], [0, 2, 4, 7], *KEEP[2:]]
+    (kept / "kept.json").write_text(json.dumps(document))
+    wrong = rig.job(tmp_path / "wrong", kept=kept, **small)
+    assert run_job(load_job(wrong), distill.run) == 1
+    assert _failure(wrong)["code"] == "FROZEN_MOVED"

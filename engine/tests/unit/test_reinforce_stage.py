@@ -102,7 +102,8 @@ def test_every_step_shows_rewards_by_part_lengths_by_effort_and_what_hit_the_cap
         parts = row["reward_correct"] + 0.2 * row["reward_format"] + row["reward_length"]
         assert row["reward"] == pytest.approx(parts, abs=1e-5)
         assert 0 <= row["capped"] <= 1
-        assert row["tokens"] == row["step"] * 12
+        assert row["answers"] == row["step"] * 12
+        assert 0 <= row["log_prob_gap"] < 1e-4
     efforts = {name for row in rows for name in row if name.startswith("tokens_")}
     assert efforts == {"tokens_low", "tokens_medium", "tokens_high"}
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-6)

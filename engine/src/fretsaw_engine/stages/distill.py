@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from fretsaw_engine.data.packed import read_dataset
 from fretsaw_engine.job import StageFailure
+from fretsaw_engine.methods.assemble.verify import verify_experts
 from fretsaw_engine.methods.distill.rows import join
 from fretsaw_engine.methods.distill.train import DistillSettings, train
 from fretsaw_engine.moe.checkpoint import load_model
@@ -24,6 +26,7 @@ def run(job: Job) -> None:
     settings = read_settings(DistillSettings, job.settings)
     make_deterministic(settings.seed, job.threads)
     distributed.start()
+    _check_kept(job)
     packed = join(_rows(job), settings.sequence_length)
     teacher = load_model(job.input("teacher").path)
     student = load_model(job.input("student").path)
@@ -38,6 +41,21 @@ def run(job: Job) -> None:
     )
     if distributed.rank() == 0:
         session.write_records(job.outputs["curves"], "curves")
+
+
+def _check_kept(job: Job) -> None:
+    """With the kept-expert map: the student's experts and routers are the teacher's, byte for
+    byte.
+    """
+    kept = job.optional_input("kept")
+    if kept is None or distributed.rank() != 0:
+        return
+    try:
+        document = json.loads((kept.path / "kept.json").read_text(encoding="utf-8"))
+        layers = document["layers"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StageFailure("BAD_INPUT", f"kept-expert map {kept.path}: {error}") from error
+    verify_experts(job.input("student").path, job.input("teacher").path, layers)
 
 
 def _rows(job: Job) -> list[Packed]:

@@ -45,7 +45,7 @@ class Session:
     snapshot_every: int
     data_digest: str
     consumed_at: Callable[[int], int]
-    """Training tokens (RL: completions) consumed after so many steps: from the plan alone."""
+    """Training tokens (RL: answers) consumed after so many steps: from the plan alone."""
     probe: Callable[[], float]
     """Loss on a fixed batch; must touch neither generators nor gradients."""
     curve: Callable[[dict[str, float]], dict[str, float]]
@@ -120,7 +120,7 @@ class ResumableTrainer:
             exists = (job.folder / "snapshots" / f"{step:08d}").exists()
             distributed.from_first(exists)
             if not exists:
-                shown = {"tokens": state.tokens, "probe": state.probe}
+                shown = {"consumed": state.consumed, "probe": state.probe}
                 job.snapshot(step, write_first, shown)
         elif not distributed.from_first(None):
             from pathlib import Path
@@ -135,12 +135,13 @@ class ResumableTrainer:
         digest = self.guard.check(step)
         return TrainingState(
             step=step,
-            tokens=self.session.consumed_at(step),
+            consumed=self.session.consumed_at(step),
             learning_rate=float(self.lr_scheduler.get_last_lr()[0]),
             optimizer_norm=snapshots.optimizer_norm(self.optimizer),
             probe=self.session.probe(),
             data=self.session.data_digest,
-            frozen=[digest],
+            ranks=distributed.world_size(),
+            frozen=digest,
         )
 
     # ---- resume
@@ -183,13 +184,16 @@ class ResumableTrainer:
         faults = [
             _differs("step of the folder", saved.step, resume.step, 0),
             _differs("step", saved.step, now.step, 0),
-            _differs("consumed tokens", saved.tokens, now.tokens, 0),
+            _differs("data position", saved.consumed, now.consumed, 0),
             _differs("data order", saved.data, now.data, 0),
             _differs("learning rate", saved.learning_rate, now.learning_rate, 1e-12),
             _differs("planned learning rate", saved.learning_rate, planned, 1e-9),
             _differs("optimizer norm", saved.optimizer_norm, now.optimizer_norm, 1e-6),
             _differs("probe loss", saved.probe, now.probe, 1e-4),
         ]
+        if saved.ranks == now.ranks:  # shards differ between world sizes
+            mine = distributed.from_first(now.frozen)
+            faults.append(_differs("router and experts", saved.frozen, mine, 0))
         if found := [fault for fault in faults if fault is not None]:
             raise StageFailure(
                 "RESUME_DRIFT",

@@ -32,7 +32,7 @@ def read_settings(kind: type[T], raw: Mapping[str, Any]) -> T:
         if name in raw:
             try:
                 values[name] = _value(hints[name], raw[name])
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 faults.append(f"{name}: {error}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             faults.append(f"{name} is missing")

@@ -1,6 +1,6 @@
 """Resumable training state as plain files: safetensors and JSON, nothing pickled.
 
-    state.json                              step, consumed tokens, rate, probe, scheduler, layout
+    state.json                              step, data position, rate, probe, scheduler, layout
     ... trainer.json                            what Hugging Face's TrainerState holds
     trainable.<rank>-of-<ranks>.safetensors this rank's part of what trains
     optimizer.<rank>-of-<ranks>.safetensors `<parameter>:exp_avg`, `:exp_avg_sq`, `:step`
@@ -41,8 +41,8 @@ class TrainingState:
     """What a resumed run is compared with."""
 
     step: int
-    tokens: int
-    """Training tokens consumed: the data position."""
+    consumed: int
+    """Training tokens (RL: answers) consumed: the data position."""
     learning_rate: float
     """Rate of the next step."""
     optimizer_norm: float
@@ -51,15 +51,16 @@ class TrainingState:
     """Loss on a fixed batch."""
     data: str
     """Digest of the order in which data is consumed."""
-    frozen: list[str]
-    """Digest of router and experts, by rank of the writer."""
+    ranks: int
+    """Processes that wrote it."""
+    frozen: str
+    """Digest of router and experts, rank 0's part."""
 
 
 def write_state(folder: Path, state: TrainingState, scheduler: Mapping[str, Any]) -> None:
     """state.json; rank 0 only."""
     document = {
         "schema": SCHEMA,
-        "ranks": distributed.world_size(),
         "scheduler": dict(scheduler),
         **asdict(state),
     }
@@ -73,7 +74,6 @@ def read_state(folder: Path) -> tuple[TrainingState, dict[str, Any]]:
         document = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if document.pop("schema") != SCHEMA:
             raise ValueError("unknown schema")
-        document.pop("ranks")
         scheduler = document.pop("scheduler")
         return TrainingState(**document), scheduler
     except (OSError, ValueError, KeyError, TypeError) as error:

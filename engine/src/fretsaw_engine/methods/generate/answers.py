@@ -141,7 +141,7 @@ def write_answers(
     shards = Shards()
     if job.resume is not None:
         shards.read(job.resume.path, job.resume.step)
-    began, tokens = time.monotonic(), 0
+    began, tokens, answered = time.monotonic(), 0, 0
     while len(shards.answers) * size < len(asked):
         first = len(shards.answers) * size
         answers: list[Answer] = []
@@ -152,9 +152,10 @@ def write_answers(
             )
             answers += written
             tokens += sum(len(answer.ids) for answer in written)
-            rate = tokens / max(time.monotonic() - began, 1e-9)
-            job.progress(start + len(part), len(asked), "prompts", None)
-            job.metrics(start + len(part), {"tokens_per_second": rate})
+            answered += len(part)
+            seconds = max(time.monotonic() - began, 1e-9)
+            job.progress(start + len(part), len(asked), "prompts", answered / seconds)
+            job.metrics(start + len(part), {"tokens_per_second": tokens / seconds})
         shards.answers.append(answers)
         if len(shards.answers) * size < len(asked):
             done = len(shards.answers)

@@ -93,7 +93,24 @@ class ReinforceSettings:
 
 
 class ReinforceTrainer(ResumableTrainer, GRPOTrainer):
-    """GRPOTrainer with our snapshots and guards."""
+    """GRPOTrainer with our snapshots and guards, and one figure more: `log_prob_gap`, the mean
+    absolute difference between the log probabilities that a token was sampled with and those that
+    training computes for it. Where rollouts come from another engine it tells how far off-policy.
+    """
+
+    _log_probs: torch.Tensor
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        self._log_probs = result[0].detach()
+        return result
+
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:
+        loss = super()._compute_loss(model, inputs)
+        mask = inputs["completion_mask"].bool()
+        gap = (self._log_probs - inputs["sampling_per_token_logps"]).abs()[mask]
+        self._metrics["train"]["log_prob_gap"].append(gap.mean().item() if gap.numel() else 0.0)
+        return loss
 
 
 class Judge:
@@ -233,12 +250,13 @@ def _curve(
         session.records["samples"] += [{"step": step, **row} for row in first]
     shown = {
         "loss": logs["loss"],
-        "tokens": session.consumed_at(step),
+        "answers": session.consumed_at(step),
         "learning_rate": logs["learning_rate"],
         "grad_norm": float(logs["grad_norm"]),
         "reward": logs["reward"],
         "reward_std": logs["reward_std"],
         "entropy": logs["entropy"],
+        "log_prob_gap": logs["log_prob_gap"],
         **judge.figures(),
     }
     return {**shown, "kl": logs["kl"]} if "kl" in logs else shown
