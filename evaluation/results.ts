@@ -51,7 +51,7 @@ function figures(summary: Summary): Record<string, number> {
   };
 }
 
-/** timings.json: of this attempt alone; answers that an earlier one had finished cost it nothing. */
+/** timings.json: over all attempts, prompts and waiting included; threads and batch are the last attempt's. */
 export interface Timings {
   schema: 'fretsaw/timings/v1';
   runner: string;
@@ -59,6 +59,5 @@ export interface Timings {
   batch_size: number;
   tokens: number;
   seconds: number;
-  /** Null when every answer came from an earlier attempt. */
-  tokens_per_second: number | null;
+  tokens_per_second: number;
 }

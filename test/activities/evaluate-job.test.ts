@@ -159,12 +159,16 @@ describe('an evaluation', () => {
     expect(await runNodeJob(await layOut(2, { resume }), evaluateStage, new FakeHost())).toBe(0);
     expect(await read(2, 'out/results/results.json')).toBe(results);
     expect(await read(2, 'out/results/answers.jsonl')).toBe(answers);
-    const written = JSON.parse(await read(2, 'out/timings/timings.json')) as { tokens: number };
-    const saved = readAnswers(await readFile(join(home, 'elsewhere', 'answers.jsonl'), 'utf8'), '').map(
-      ({ tokens }) => tokens,
-    );
-    const all = readAnswers(answers, '').map(({ tokens }) => tokens);
-    expect(written.tokens).toBe(sum(all) - sum(saved));
+    const saved = readAnswers(await readFile(join(home, 'elsewhere', 'answers.jsonl'), 'utf8'), '');
+    const all = readAnswers(answers, '');
+    const spent = await timings(2);
+    // Rows that were cut short by the stop are written a second time; a finished answer never is.
+    expect(spent.tokens).toBeGreaterThanOrEqual(sum(all));
+    expect((await events(2)).find(({ event }) => event === 'progress')).toMatchObject({
+      step: saved.length,
+      total: 24,
+    });
+    expect(spent.tokens_per_second).toBeCloseTo(spent.tokens / spent.seconds, 6);
   });
 
   it('that was killed is gone on with from what it had written on this host, but for a half line', async () => {
@@ -179,6 +183,14 @@ describe('an evaluation', () => {
       step: 20,
       total: 24,
     });
+  });
+
+  it('whose answers an earlier attempt has all written keeps their timings', async () => {
+    await runNodeJob(await layOut(1), evaluateStage, new FakeHost());
+    const first = await timings(1);
+    await runNodeJob(await layOut(2), evaluateStage, new FakeHost());
+    expect((await timings(2)).tokens).toBe(first.tokens);
+    expect(first.tokens).toBe(sum(readAnswers(await read(1, 'out/results/answers.jsonl'), '')));
   });
 
   it('asks again for what stands in a damaged file', async () => {
@@ -286,7 +298,14 @@ function start(jobFile: string): ChildProcess {
   });
 }
 
-const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+const sum = (records: readonly { tokens: number }[]): number =>
+  records.reduce((total, { tokens }) => total + tokens, 0);
+
+async function timings(
+  attempt: number,
+): Promise<{ tokens: number; seconds: number; tokens_per_second: number }> {
+  return JSON.parse(await read(attempt, 'out/timings/timings.json')) as Awaited<ReturnType<typeof timings>>;
+}
 
 /** The same job, asked to stop once so many answers were told. */
 function stoppedAfter(job: NodeJob, host: FakeHost, answers: number): NodeJob {
