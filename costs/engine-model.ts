@@ -1,7 +1,4 @@
-/**
- * What a serving engine makes of the hardware. `ideal` is the peak; `fitted` comes from two of the
- * four published throughput ratios of gpt-oss-puzzle-88B over gpt-oss-120b in vLLM on H100.
- */
+/** What a serving engine makes of the hardware: `idealEngine` is the peak, `fittedEngine` what vLLM reaches. */
 export interface EngineModel {
   /** Share of memory bandwidth reached when weights are read. */
   weightEfficiency: number;
@@ -32,17 +29,18 @@ export const idealEngine: EngineModel = {
   stepSeconds: 0,
 };
 
+/** `fitEngine` on all four published points (test/costs/fit.test.ts holds it to that): vLLM on H100. */
 export const fittedEngine: EngineModel = {
   ...idealEngine,
-  weightEfficiency: 0.89,
-  kvEfficiency: { 1: 0.525, 2: 0.525 },
-  flopEfficiency: 0.158,
-  reservedBytes: 8.6 * 2 ** 30,
+  weightEfficiency: 0.73,
+  kvEfficiency: { 1: 0.549, 2: 1 },
+  flopEfficiency: 0.155,
+  reservedBytes: 7.26 * 2 ** 30,
 };
 
 /**
- * Over all splits of the four published ratios into two fitted and two held out, a held-out ratio is
- * off by 15 % on average and 34 % at worst. Every predicted ratio is shown with this band until the
- * model is fitted to points of the user's own engine.
+ * How far a predicted ratio of two models may be off: fitted to any two of the four published points,
+ * the ratios of the other two are off by 13 % on average and 29 % at worst. Shown beside every predicted
+ * figure until the model is fitted to points of the user's own engine.
  */
-export const predictionBand = { mean: 0.15, worst: 0.34 } as const;
+export const predictionBand = { mean: 0.13, worst: 0.3 } as const;

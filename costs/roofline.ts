@@ -64,11 +64,27 @@ export function fixedDecodeSeconds(shape: ModelShape, given: { serving: Serving;
 
 /** Seconds of `batch` requests served together from first prompt to last token. */
 export function batchSeconds(shape: ModelShape, given: { serving: Serving; batch: number }): number {
-  const { serving, batch } = given;
-  const times = shape.layers.map((layer) => layerTime(shape, layer, given));
-  const decode = times.reduce((sum, time) => sum + time.decodeSeconds, fixedDecodeSeconds(shape, given));
-  const prefill = times.reduce((sum, time) => sum + time.prefillSeconds, 0);
-  return serving.outputTokens * decode + batch * prefill;
+  let decode = fixedDecodeSeconds(shape, given);
+  let prefill = 0;
+  for (const { layer, times } of distinctLayers(shape)) {
+    const time = layerTime(shape, layer, given);
+    decode += times * time.decodeSeconds;
+    prefill += times * time.prefillSeconds;
+  }
+  return given.serving.outputTokens * decode + given.batch * prefill;
+}
+
+/** Models have many layers of few kinds; each kind is worked out once. */
+function distinctLayers(shape: ModelShape): { layer: LayerShape; times: number }[] {
+  const found: { layer: LayerShape; times: number }[] = [];
+  for (const layer of shape.layers) {
+    const same = found.find(
+      (entry) => entry.layer.experts === layer.experts && entry.layer.window === layer.window,
+    );
+    if (same === undefined) found.push({ layer, times: 1 });
+    else same.times++;
+  }
+  return found;
 }
 
 export function throughputAt(shape: ModelShape, given: { serving: Serving; batch: number }): Throughput {

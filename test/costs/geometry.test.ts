@@ -1,19 +1,13 @@
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Json } from '../../core/canonical-json.ts';
 import { parseModelConfig, type ModelShape } from '../../costs/config.ts';
+import { readConfig, parent, child } from './published.ts';
 import { gibibyte, kvBytes, modelSize } from '../../costs/geometry.ts';
 
-function readConfig(name: string): Record<string, Json> {
-  const url = new URL(`../fixtures/configs/${name}.json`, import.meta.url);
-  return JSON.parse(readFileSync(url, 'utf8')) as Record<string, Json>;
-}
 function without(key: string): Record<string, Json> {
   return Object.fromEntries(Object.entries(readConfig('gpt-oss-120b')).filter(([name]) => name !== key));
 }
 const parse = (value: Json, path = 'config.json'): ModelShape => parseModelConfig({ value, path });
-const parent = parse(readConfig('gpt-oss-120b'));
-const child = parse(readConfig('gpt-oss-puzzle-88b'));
 
 describe('geometry from a config.json alone', () => {
   it('gives the published size of gpt-oss-120b', () => {
