@@ -12,6 +12,23 @@ export interface CommandEntry {
 /** Every command with its help; its code is loaded when it is called. */
 export const commandEntries: readonly CommandEntry[] = [
   {
+    name: 'plan',
+    summary: 'what a run would do, why, and for how much; nothing is started',
+    usage: 'fretsaw plan <spec> [--profile <name>] [--param <name>=<value>]... [--against <revision>]',
+    details: `Options:
+  --profile <name>      use the spec's profile of this name
+  --param name=value    set a param of the spec; may be given several times
+  --against <revision>  also say what changed since this git revision
+
+hit: the store has it. run: it will be made. maybe: it will be made unless what it reads comes out as before.
+A cost with ~ is an estimate; one without comes from records of earlier runs.
+
+Example:
+  fretsaw plan specs/gpt-oss-puzzle-88b.yaml --against main
+`,
+    load: () => import('./plan.ts'),
+  },
+  {
     name: 'run',
     summary: 'make what a spec asks for; what is in the store already is not made again',
     usage: 'fretsaw run <spec> [--profile <name>] [--param <name>=<value>]... [--recompute <stage> --reason <text>]',
@@ -28,6 +45,28 @@ Example:
   fretsaw run specs/gpt-oss-puzzle-88b.yaml --profile rehearsal
 `,
     load: () => import('./run.ts'),
+  },
+  {
+    name: 'pin',
+    summary: 'write the digests of inputs into a spec, and keep its comments',
+    usage: 'fretsaw pin <spec> [<input>...] [--dry-run]',
+    details: `Options:
+  --dry-run    say what would be written, and write nothing
+
+Local folders are hashed; hf: repositories are pinned by commit and digest without reading their weights.
+HF_TOKEN is used when it is set.
+
+Example:
+  fretsaw pin specs/gpt-oss-puzzle-88b.yaml parent
+`,
+    load: () => import('./pin.ts'),
+  },
+  {
+    name: 'schema',
+    summary: 'the JSON Schema of a spec, for editors',
+    usage: 'fretsaw schema',
+    details: 'Example:\n  fretsaw schema > specs/schema/pipeline.v1.json\n',
+    load: () => import('./schema.ts'),
   },
   {
     name: 'status',

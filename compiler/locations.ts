@@ -12,11 +12,10 @@ export function readLocation(settings: MapNode, faults: Faults): string | undefi
   const node = settings.entries.get('location')?.value;
   if (node?.kind !== 'scalar' || typeof node.value !== 'string') return undefined;
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(node.value)?.[1];
-  if (scheme === undefined) return localPath(node, node.value);
+  const spec = (node.origin ?? node.place).file.path;
+  if (scheme === undefined || scheme === 'file') return localPath(spec, node.value);
   const rest = node.value.slice(scheme.length + 1);
   switch (scheme) {
-    case 'file':
-      return localPath(node, rest.replace(/^\/\/(?=\/)/, ''));
     case 's3':
       return /^\/\/[^/]+\/.+/.test(rest) ? node.value : refuse(node, 's3://bucket/prefix', faults);
     case 'hf':
@@ -30,8 +29,10 @@ export function readLocation(settings: MapNode, faults: Faults): string | undefi
   }
 }
 
-function localPath(node: ScalarNode, path: string): string {
-  return joinPath(folderOf((node.origin ?? node.place).file.path), path);
+/** A local location (`./x`, `/x`, `file:x`, `file:///x`) as it is written in the spec at `spec`. */
+export function localPath(spec: string, location: string): string {
+  const path = location.replace(/^file:(\/\/(?=\/))?/, '');
+  return joinPath(folderOf(spec), path);
 }
 
 function refuse(node: ScalarNode, form: string, faults: Faults): undefined {

@@ -12,7 +12,7 @@ export const scoreBlocksKind: Kind = {
   with: settings(
     {
       metric: choice(
-        'activation-mse: error of the last hidden state, relative; hidden-mse: of the block output; kl: divergence of the next-token distributions.',
+        'activation-mse: error of the layer’s output, relative; hidden-mse: of the final hidden state; kl: divergence of the next-token distributions.',
         ['activation-mse', 'hidden-mse', 'kl'],
         'activation-mse',
       ),
