@@ -7,8 +7,6 @@ import type { ActivityDeps } from './deps.ts';
 import type { StageOutcome, StageRequest, StageResult } from './stage-request.ts';
 import type { Pulse } from './supervise-job.ts';
 
-const beatMs = 5000;
-
 /** After the first stage has ended, others may end for so long before the workflow is told: one task, not many. */
 const lingerMs = 100;
 
@@ -41,6 +39,7 @@ export class StageWaiters {
   }
 
   async await(requests: readonly StageRequest[], pulse: Pulse): Promise<AwaitedStages> {
+    const beatMs = ((requests[0]?.heartbeatSeconds ?? 15) * 1000) / 3;
     const timer = setInterval(() => { pulse.beat(requests.length); }, beatMs);
     const ended: AwaitedStages['ended'] = [];
     const follow = async (request: StageRequest): Promise<void> => {

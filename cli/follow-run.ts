@@ -1,4 +1,5 @@
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { CancelledFailure } from '@temporalio/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunChanges, RunRequest, RunSummary } from '../workflows/index.ts';
 import { exitCodes } from './command.ts';
@@ -55,7 +56,7 @@ async function followConnected(run: FollowedRun, { view, next }: Following): Pro
     const first = await Promise.race([end, sleep(lookMs, undefined)]);
     if (first !== undefined && 'summary' in first) return first;
     if (first !== undefined) {
-      if (first.error instanceof WorkflowFailedError) throw first.error;
+      if (first.error instanceof WorkflowFailedError) return { summary: endOf(run.id, first.error) };
       return { next: seen };
     }
     const changes = await run.handle.query<RunChanges, [number]>('changes', seen).catch(() => undefined);
@@ -64,4 +65,10 @@ async function followConnected(run: FollowedRun, { view, next }: Following): Pro
     for (const [name, state] of changes.stages) view.set(name, state);
     view.draw();
   }
+}
+
+/** A workflow that was terminated, or cancelled before its first task, has told nothing. */
+function endOf(run: string, error: WorkflowFailedError): RunSummary {
+  if (!(error.cause instanceof CancelledFailure)) throw error;
+  return { run, state: 'cancelled', counts: { cached: 0, ran: 0, failed: 0, cancelled: 0, blocked: 0 }, problems: [] };
 }

@@ -23,7 +23,7 @@ const { loadGraph, bindStages, finishRun } = proxyLocalActivities<Activities>({ 
  * branches go on.
  */
 export async function runPipeline(request: RunRequest): Promise<RunSummary> {
-  const schedule = new Schedule(await loadGraph(request));
+  const schedule = new Schedule(await CancellationScope.nonCancellable(() => loadGraph(request)));
   const log = followChanges();
   const isDraining = (): boolean => workflowInfo().continueAsNewSuggested;
   const end = (name: string, outcome: StageOutcome): void => {

@@ -3,7 +3,9 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, Connection } from '@temporalio/client';
 import { isAlive, type ProcessIdentity } from '../../activities/launchers/process-identity.ts';
+import { findServer } from '../../workers/embedded-server.ts';
 import { ensureBuilt, root } from './built.ts';
 
 export interface Ended {
@@ -48,8 +50,8 @@ export class CliRig {
       env: {
         PATH: process.env['PATH'] ?? '',
         HOME: process.env['HOME'] ?? '',
-        FRETSAW_HEARTBEAT_SECONDS: '4',
-        FRETSAW_LEASE_SECONDS: '20',
+        FRETSAW_HEARTBEAT_SECONDS: '6',
+        FRETSAW_LEASE_SECONDS: '30',
         ...env,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -77,10 +79,30 @@ export class CliRig {
     return existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter((line) => line !== '') : [];
   }
 
-  async until(what: () => boolean, seconds = 60): Promise<void> {
-    for (let waited = 0; !what(); waited += 50) {
+  async until(what: () => boolean | Promise<boolean>, seconds = 60): Promise<void> {
+    for (let waited = 0; !(await what()); waited += 50) {
       if (waited > seconds * 1000) throw new Error(`waited ${seconds} s in vain for ${String(what)}`);
       await sleep(50);
+    }
+  }
+
+  /** Runs that wait for the stages now at work, by what the stages themselves say. */
+  async waiters(): Promise<number> {
+    const server = findServer(join(this.home, 'temporal'));
+    if (server === undefined) return 0;
+    const connection = await Connection.connect({ address: `127.0.0.1:${server.port}` });
+    try {
+      const client = new Client({ connection });
+      let most = 0;
+      for await (const { workflowId } of client.workflow.list({ query: "WorkflowType = 'runStage' AND ExecutionStatus = 'Running'" })) {
+        const waiters = await client.workflow.getHandle(workflowId).query<string[]>('waiters');
+        most = Math.max(most, waiters.length);
+      }
+      return most;
+    } catch {
+      return 0;
+    } finally {
+      await connection.close();
     }
   }
 
