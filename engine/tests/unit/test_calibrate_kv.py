@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stage_job import run_stage
+from transformers import AutoModelForCausalLM
 
 from fretsaw_engine.data.packed import pack, write_dataset
 from fretsaw_engine.harmony.render import Document
@@ -176,6 +177,33 @@ def test_the_written_checkpoint_loads_and_rounds_its_cache(checkpoint, data, tmp
     key = cache.layers[0].keys
     assert torch.equal(key, fake_fp8(key, model.model.layers[0].self_attn.k_scale))
     assert not torch.equal(key, plain.layers[0].keys)
+
+
+def test_the_written_checkpoint_loads_through_auto_model_too(checkpoint, data, tmp_path):
+    done = run(tmp_path / "job", checkpoint, data)
+    config_file = done.out("checkpoint") / "config.json"
+    config = json.loads(config_file.read_text()) | {"model_type": "gpt_oss_puzzle"}
+    config_file.write_text(json.dumps(config))
+    auto, found = AutoModelForCausalLM.from_pretrained(
+        done.out("checkpoint"),
+        dtype=torch.float32,
+        attn_implementation="eager",
+        output_loading_info=True,
+    )
+    assert not any(found.values()), found
+    ids = torch.randint(1, 40, (1, 40))
+    with torch.no_grad():
+        assert torch.equal(auto.eval()(ids).logits, load_model(done.out("checkpoint"))(ids).logits)
+
+
+def test_scales_stay_float32_in_a_bfloat16_model(checkpoint, data, tmp_path):
+    done = run(tmp_path / "job", checkpoint, data)
+    model = load_model(done.out("checkpoint"), torch.bfloat16)
+    scale = model.model.layers[1].self_attn.k_scale
+    stored = load_file(done.out("checkpoint") / "model.safetensors")
+    assert torch.equal(scale, stored["model.layers.1.self_attn.k_scale"])
+    assert model.model.layers[1].self_attn.k_proj.weight.dtype == torch.bfloat16
+    assert model(torch.arange(1, 20)[None]).logits.isfinite().all()
 
 
 def test_windowed_layers_can_be_left_out(checkpoint, data, tmp_path):

@@ -26,7 +26,7 @@ def run(job: Job) -> None:
     (job.folder / "seen.json").write_text(__import__("json").dumps({
         "threads": torch.get_num_threads(), "omp": os.environ["OMP_NUM_THREADS"],
         "env": os.environ.get("COLOUR"), "pgid": os.getpgid(0), "sid": os.getsid(0),
-        "pid": os.getpid(), "ppid": os.getppid(),
+        "cpu_seconds": time.process_time(), "pid": os.getpid(), "ppid": os.getppid(),
         "sockets": [t for f in os.listdir("/proc/self/fd")
                     if (t := _link(f)) and t.startswith("socket")],
     }))
@@ -86,11 +86,11 @@ class Zygote:
         )
         assert self.parent.stdout is not None
         self.pid = int(self.parent.stdout.readline())
-        wait_for(self.socket.exists, 60)
+        wait_for(self.socket.exists, 300)
 
     def ask(self, request) -> dict:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(90)
+            client.settimeout(300)
             client.connect(str(self.socket))
             text = request if isinstance(request, bytes) else json.dumps(request).encode()
             client.sendall(text + b"\n")
@@ -107,7 +107,7 @@ class Zygote:
         return self.ask({"job": str(path), "log": str(folder / "log"), "env": {"COLOUR": "blue"}})
 
 
-def wait_for(condition, seconds=30.0):
+def wait_for(condition, seconds=120.0):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never came true"
@@ -166,12 +166,11 @@ def test_the_answer_names_the_process_by_its_start_time(warm, tmp_path):
     assert exit_code(tmp_path / "job") == 0
 
 
-def test_forking_a_job_takes_a_fraction_of_a_second(warm, tmp_path):
-    warm.ask({"ping": True})
-    start = time.monotonic()
+def test_a_forked_job_imports_nothing_heavy_again(warm, tmp_path):
     warm.start(tmp_path / "job")
     assert exit_code(tmp_path / "job") == 0
-    assert time.monotonic() - start < 3.0  # the imports alone take longer
+    seen = json.loads((tmp_path / "job" / "seen.json").read_text())
+    assert seen["cpu_seconds"] < 1.5  # torch alone is more
 
 
 def test_jobs_run_side_by_side(warm, tmp_path):
@@ -218,7 +217,7 @@ def test_a_job_outlives_the_zygote_and_its_exit_is_still_noted(own, tmp_path):
 def test_the_zygote_ends_with_its_parent_and_leaves_no_socket(own):
     own.ask({"ping": True})
     own.parent.kill()
-    wait_for(lambda: not is_running(own.pid), 10)
+    wait_for(lambda: not is_running(own.pid))
     assert not own.socket.exists()
 
 
@@ -231,7 +230,7 @@ def test_a_second_zygote_on_one_socket_gives_up(warm):
         [sys.executable, "-m", "fretsaw_engine.zygote", str(warm.socket)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 1
     assert "another zygote answers here" in result.stderr
@@ -280,4 +279,4 @@ def test_an_idle_zygote_ends(tmp_path):
     with zygote.listening(tmp_path / "s") as listener:
         start = time.monotonic()
         zygote.serve(listener, os.getppid(), idle_seconds=0.1)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 60

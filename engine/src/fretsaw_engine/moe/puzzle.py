@@ -57,7 +57,10 @@ do we."""
 
 
 class GptOssPuzzleConfig(GptOssConfig):
-    """gpt-oss's config and `block_configs`: every layer's expert count and window."""
+    """gpt-oss's config and `block_configs`: every layer's expert count and window.
+
+    `kv_cache_scheme` and `kv_cache_skip_layers` are what `quantization_config` says of the cache.
+    """
 
     model_type = "gpt_oss_puzzle"
 
@@ -67,6 +70,11 @@ class GptOssPuzzleConfig(GptOssConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         given_types = self.layer_types
+        quantization = kwargs.get("quantization_config") or {}
+        self.kv_cache_scheme = self.kv_cache_scheme or quantization.get("kv_cache_scheme")
+        self.kv_cache_skip_layers = self.kv_cache_skip_layers or quantization.get(
+            "kv_cache_skip_layers"
+        )
         super().__post_init__(**kwargs)
         if self.block_configs is None:
             self.block_configs = [
@@ -140,6 +148,16 @@ class GptOssPuzzleAttention(GptOssAttention):
         if self.has_fp8_cache:
             self.register_buffer("k_scale", torch.full((), float("nan"), dtype=torch.float32))
             self.register_buffer("v_scale", torch.full((), float("nan"), dtype=torch.float32))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> GptOssPuzzleAttention:
+        """`model.to(bfloat16)` and the like: scales keep the float32 that they are stored in."""
+        before = {name: self._buffers.get(name) for name in ("k_scale", "v_scale")}
+        super()._apply(fn, recurse)
+        for name, scale in before.items():
+            moved = self._buffers.get(name)
+            if scale is not None and moved is not None and moved.dtype != scale.dtype:
+                self._buffers[name] = scale.to(moved.device)
+        return self
 
     def cached(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """K (after RoPE) and V as the cache will give them back."""
