@@ -1,0 +1,101 @@
+/**
+ * `npm run bench:select`: the same 120B-size instances here, with PuLP and CBC formulated as the public
+ * peer does (raw scores, raw rows), and with highspy on the same raw model. CPU seconds, the score of
+ * each answer recomputed from the original numbers, and the ratio of times.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseModelConfig } from '../../costs/config.ts';
+import { parseJson } from '../../costs/json-reader.ts';
+import { isFeasible, valueOf, type ChoiceProblem } from '../../selection/problem.ts';
+import { makeProof } from '../../selection/proof.ts';
+import { select } from '../../selection/select.ts';
+import { parseSelectSettings } from '../../selection/settings.ts';
+import { openSolver } from '../../selection/solver.ts';
+import { largeScores, paperScenarios } from '../../test/selection/large-instance.ts';
+
+const root = new URL('../..', import.meta.url).pathname;
+const home = join(root, '.fretsaw', 'bench-select');
+const seeds = (process.argv[2] ?? '1,2,3').split(',').map(Number);
+
+interface PeerAnswer {
+  solver: string;
+  status: string;
+  cpuSeconds: number;
+  picks: number[] | null;
+}
+
+const python = preparePeers();
+const config = join(root, 'test/fixtures/configs/gpt-oss-120b.json');
+const model = parseModelConfig(parseJson(readFileSync(config, 'utf8'), config));
+const settings = parseSelectSettings({ value: paperScenarios, path: 'with' });
+const solver = await openSolver(() => performance.now());
+// The first solve compiles the solver; the figures are of a warm one.
+solver.solve(select(solver, { scores: largeScores(99), model, settings }).problem, 60);
+
+const lines: string[][] = [];
+for (const seed of seeds) {
+  const before = cpuSeconds();
+  const selection = select(solver, { scores: largeScores(seed), model, settings });
+  const own = cpuSeconds() - before;
+  lines.push([
+    `seed ${seed}`,
+    'fretsaw',
+    selection.kind,
+    own.toFixed(2),
+    '1.0',
+    selection.value.toPrecision(9),
+    '1.000000',
+  ]);
+  for (const answer of solveWithPeers(selection.problem)) {
+    const isGood = answer.picks !== null && isFeasible(selection.problem, answer.picks);
+    const value = answer.picks === null ? NaN : valueOf(selection.problem, answer.picks);
+    lines.push([
+      '',
+      answer.solver,
+      isGood ? answer.status : `${answer.status}, but breaks a row`,
+      answer.cpuSeconds.toFixed(2),
+      (answer.cpuSeconds / own).toFixed(1),
+      value.toPrecision(9),
+      (value / selection.value).toFixed(6),
+    ]);
+  }
+  const proofStart = cpuSeconds();
+  makeProof(solver, { selection, model, settings });
+  lines.push(['', 'fretsaw, proof and all reports', '', (cpuSeconds() - proofStart).toFixed(2), '', '', '']);
+}
+const header = ['instance', 'solver', 'says', 'CPU s', 'time ÷ ours', 'score', 'score ÷ ours'];
+const widths = header.map((title, column) =>
+  Math.max(title.length, ...lines.map((line) => (line[column] ?? '').length)),
+);
+for (const line of [header, ...lines])
+  console.log(line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '));
+
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+/** A virtual environment of its own, made once. */
+function preparePeers(): string {
+  const program = join(home, 'bin', 'python');
+  if (!existsSync(join(home, 'ready'))) {
+    mkdirSync(home, { recursive: true });
+    execFileSync('python3', ['-m', 'venv', home]);
+    execFileSync(program, ['-m', 'pip', 'install', '--quiet', 'pulp==3.3.0', 'highspy', 'numpy'], {
+      stdio: 'inherit',
+    });
+    writeFileSync(join(home, 'ready'), '');
+  }
+  return program;
+}
+
+function solveWithPeers(problem: ChoiceProblem): PeerAnswer[] {
+  const instance = join(home, 'instance.json');
+  writeFileSync(instance, JSON.stringify(problem));
+  const script = join(root, 'infra/bench/select_peers.py');
+  return JSON.parse(
+    execFileSync(python, [script, instance], { encoding: 'utf8', maxBuffer: 1e8 }),
+  ) as PeerAnswer[];
+}
