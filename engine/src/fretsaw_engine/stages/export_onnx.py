@@ -70,10 +70,13 @@ def write_onnx(folder: Path, graph: onnx.ModelProto, largest: int = EXTERNAL_DAT
 
     path = folder / "model.onnx"
     if sum(len(tensor.raw_data) for tensor in graph.graph.initializer) > largest:
-        onnx.external_data_helper.convert_model_to_external_data(
-            graph, location=f"{path.name}.data", size_threshold=1024
+        onnx.save_model(
+            graph,
+            path,
+            save_as_external_data=True,
+            location=f"{path.name}.data",
+            size_threshold=1024,
         )
-        onnx.save_model(graph, path)
         return
     path.write_bytes(graph.SerializeToString(deterministic=True))
 

@@ -116,7 +116,7 @@ class OnnxDecoder:
             feeds[f"past.{index}.key"] = np.ascontiguousarray(past[:, 0])
             feeds[f"past.{index}.value"] = np.ascontiguousarray(past[:, 1])
         logits, new = self._session.run(["logits", "new_kv"], feeds)
-        return logits, np.asarray(new).reshape(*ids_BS.shape, *self._shape)
+        return np.asarray(logits), np.asarray(new).reshape(*ids_BS.shape, *self._shape)
 
     @staticmethod
     def _tail(row: Array, window: int | None) -> Array:
