@@ -25,6 +25,7 @@ from fretsaw_engine.stages import score_blocks
 
 torch.set_num_threads(1)
 
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nano")
