@@ -81,7 +81,7 @@ function fretsaw() {
 function spec(dir, size, change) {
   const stages = graph(size).map(({ name, from }, i) => {
     const log = `echo x >> ${join(dir, 'ran')}; `;
-    const script = `${i === 0 ? (change.first ?? '') : ''}${log}cp inputs/a/file out/data/file`;
+    const script = `${i === 0 ? (change.first ?? '') : ''}${log}cp {a}/file {data}/file`;
     return `  ${name}:
     kind: command
     inputs: { a: ${from === null ? 'data' : `${from}.data`} }
