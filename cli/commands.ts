@@ -13,6 +13,20 @@ export interface CommandEntry {
 export const commandEntries: readonly CommandEntry[] = [
   {
     name: 'plan',
+    summary: 'what a run would do, why, and for how much; starts nothing',
+    usage: 'fretsaw plan <spec> [--profile <name>] [--param <name>=<value>]... [--against <git revision>]',
+    details: `Options:
+  --profile <name>      use the spec's profile of this name
+  --param name=value    set a param of the spec; may be given several times
+  --against <revision>  also name what differs from the spec at a git revision
+
+Example:
+  fretsaw plan specs/gpt-oss-puzzle-88b.yaml --against main
+`,
+    load: () => import('./plan.ts'),
+  },
+  {
+    name: 'plan',
     summary: 'what a run would do, why, and for how much; nothing is started',
     usage: 'fretsaw plan <spec> [--profile <name>] [--param <name>=<value>]... [--against <revision>]',
     details: `Options:
@@ -95,6 +109,34 @@ Example:
     usage: 'fretsaw cancel <run>',
     details: 'Example:\n  fretsaw cancel last\n',
     load: () => import('./cancel.ts'),
+  },
+  {
+    name: 'lineage',
+    summary: 'what an artifact was made of, what was made of it, how two differ',
+    usage: 'fretsaw lineage <artifact> | lineage impact <artifact> | lineage diff <a> <b>',
+    details: 'An artifact is a digest, the beginning of one, or <stage>.<output>.\n\nExample:\n  fretsaw lineage distill.checkpoint\n',
+    load: () => import('./lineage.ts'),
+  },
+  {
+    name: 'artifact',
+    summary: 'list artifacts, print a file of one, or copy one out of the store',
+    usage: 'fretsaw artifact ls [<artifact>] | cat <artifact> <path> | export <artifact> <folder> [--config-form puzzle|per-layer]',
+    details: 'Example:\n  fretsaw artifact export average.checkpoint ./child\n',
+    load: () => import('./artifact.ts'),
+  },
+  {
+    name: 'pin',
+    summary: "write the digests of a spec's inputs into the spec",
+    usage: 'fretsaw pin <spec> [<input>...] [--dry-run]',
+    details: 'Comments and layout of the file stay as they are.\n\nExample:\n  fretsaw pin specs/gpt-oss-puzzle-88b.yaml\n',
+    load: () => import('./pin.ts'),
+  },
+  {
+    name: 'schema',
+    summary: 'the JSON Schema of a spec, for editors',
+    usage: 'fretsaw schema',
+    details: 'Example:\n  fretsaw schema > pipeline.v1.json\n',
+    load: () => import('./schema.ts'),
   },
   {
     name: 'doctor',

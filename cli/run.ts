@@ -4,7 +4,7 @@ import { homePaths, openHomeStore } from '../workers/home.ts';
 import { kindVersions } from '../workers/kind-versions.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
 import { printDiagnostics } from './diagnostics.ts';
-import { loadPlan } from './load-plan.ts';
+import { loadPlan, parseParam } from './load-plan.ts';
 import { pinLocalImports } from './pin-imports.ts';
 import { resolvePlan, type Resolved } from './resolve-plan.ts';
 import { renderCached } from './run-table.ts';
@@ -78,12 +78,6 @@ function parseChoice(args: string[]): RunChoice {
     ...(values.profile === undefined ? {} : { profile: values.profile }),
     ...(recompute === undefined || reason === undefined ? {} : { recompute: { stage: recompute, reason } }),
   };
-}
-
-function parseParam(text: string): [name: string, value: string] {
-  const at = text.indexOf('=');
-  if (at < 1) throw new UsageError(`--param: expected name=value, found ${text}`);
-  return [text.slice(0, at), text.slice(at + 1)];
 }
 
 function checkRecompute(plan: Plan, { recompute }: RunChoice): void {

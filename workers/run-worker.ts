@@ -12,6 +12,7 @@ import { findServer } from './embedded-server.ts';
 import { homePaths, openHomeStore, type HomePaths } from './home.ts';
 import { jobEnvironment, secretReader } from './job-environment.ts';
 import { kindVersions } from '../activities/kind-versions.ts';
+import { Spawner } from '../activities/launchers/spawner.ts';
 import { WarmEngine } from '../activities/launchers/warm-engine.ts';
 import { prepareNamespace } from './prepare-namespace.ts';
 import { watchClients } from './watch-clients.ts';
@@ -37,7 +38,8 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
     env: { ...jobEnvironment(env), PYTHONPATH: programPaths.engine(settings.root), OMP_NUM_THREADS: '1' },
     log: join(paths.worker, 'zygote.log'),
   });
-  const activities = activitiesOf({ settings, warmEngine, paths, env, client: new Client({ connection, namespace }) });
+  const spawner = new Spawner(programPaths.spawner(settings.root));
+  const activities = activitiesOf({ settings, spawner, warmEngine, paths, env, client: new Client({ connection, namespace }) });
   const shared = { connection, namespace, activities, maxHeartbeatThrottleInterval: 1500, shutdownGraceTime: '20s' as const };
   const control = {
     ...shared,
@@ -63,10 +65,12 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
   await Promise.all(workers.map((worker) => worker.run()));
   watch.close();
   warmEngine.close();
+  spawner.close();
   await connection.close();
 }
 
 interface ActivityInputs {
+  spawner: Spawner;
   warmEngine: WarmEngine;
   settings: WorkerSettings;
   paths: HomePaths;
@@ -74,7 +78,7 @@ interface ActivityInputs {
   client: Client;
 }
 
-function activitiesOf({ settings, warmEngine, paths, env, client }: ActivityInputs): Activities {
+function activitiesOf({ settings, spawner, warmEngine, paths, env, client }: ActivityInputs): Activities {
   return createActivities({
     store: openHomeStore(paths.root),
     home: { work: paths.work, downloads: paths.downloads },
@@ -85,7 +89,7 @@ function activitiesOf({ settings, warmEngine, paths, env, client }: ActivityInpu
     pid: process.pid,
     ...kindVersions(settings.root),
     tools: { node: process.versions.node },
-    launcher: new LocalLauncher({ warmEngine }),
+    launcher: new LocalLauncher({ spawner, warmEngine }),
     programs: {
       python: programPaths.python(settings.root),
       engine: programPaths.engine(settings.root),

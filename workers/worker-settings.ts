@@ -41,6 +41,7 @@ export const programPaths = {
   engine: (root: string): string => join(root, 'engine', 'src'),
   worker: (root: string): string => join(root, 'dist', 'worker.js'),
   workflows: (root: string): string => join(root, 'dist', 'workflows.js'),
+  spawner: (root: string): string => join(root, 'dist', 'spawner.js'),
   job: (root: string): string => join(root, 'dist', 'job.js'),
   build: (root: string): string => join(root, 'dist', 'build.json'),
 };

@@ -1,13 +1,10 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
-import { once } from 'node:events';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure } from '../../core/errors.ts';
 import { readText, writeWhole, type JobFolder } from '../job-folder.ts';
 import type { JobCommand, JobState, Launcher } from './launcher.ts';
 import type { WarmEngine } from './warm-engine.ts';
-import { identify, isAlive, signalGroup, type ProcessIdentity } from './process-identity.ts';
+import type { Spawner } from './spawner.ts';
+import { isAlive, signalGroup, type ProcessIdentity } from './process-identity.ts';
 
 /**
  * Runs the argv as it is (no word of it is read by the shell) and notes its exit code in one write
@@ -19,11 +16,13 @@ const wrapper = `trap : TERM INT; note=$1; shift; "$@"; printf '%s\\n' "$?" > "$
 /** Jobs of this host, each a detached process group, found again by host, pid and start time. */
 export class LocalLauncher implements Launcher {
   readonly name = 'local';
+  readonly #spawner: Spawner;
   readonly #warm: Pick<WarmEngine, 'start'> | undefined;
   /** Ends of the jobs that this process started: no need to poll for those. */
   readonly #ends = new Map<string, Promise<unknown>>();
 
-  constructor(options: { warmEngine?: Pick<WarmEngine, 'start'> } = {}) {
+  constructor(options: { spawner: Spawner; warmEngine?: Pick<WarmEngine, 'start'> }) {
+    this.#spawner = options.spawner;
     this.#warm = options.warmEngine;
   }
 
@@ -65,32 +64,15 @@ export class LocalLauncher implements Launcher {
   }
 
   async #spawn(folder: JobFolder, command: JobCommand): Promise<ProcessIdentity> {
-    const log = openSync(folder.log, 'a');
-    try {
-      const child = spawn('/bin/sh', ['-c', wrapper, 'fretsaw-job', folder.exit, ...command.argv], {
-        cwd: command.cwd,
-        env: { ...command.env },
-        detached: true,
-        stdio: ['ignore', log, log],
-      });
-      return await this.#started(folder, child);
-    } finally {
-      closeSync(log);
-    }
-  }
-
-  async #started(folder: JobFolder, child: ChildProcess): Promise<ProcessIdentity> {
-    const end = once(child, 'exit').catch(() => undefined);
-    if (child.pid === undefined) {
-      const [error] = (await once(child, 'error')) as [Error];
-      throw new Failure('COMMAND_FAILED', `could not start /bin/sh: ${error.message}`, { cause: error });
-    }
-    child.unref();
-    this.#ends.set(folder.path, end);
-    void end.then(() => this.#ends.delete(folder.path));
-    const identity = identify(child.pid);
-    if (identity !== undefined) return identity;
-    throw new Failure('NODE_LOST', `job ${child.pid} was gone before it could be noted`);
+    const { identity, ended } = await this.#spawner.start({
+      argv: ['/bin/sh', '-c', wrapper, 'fretsaw-job', folder.exit, ...command.argv],
+      cwd: command.cwd,
+      env: command.env,
+      log: folder.log,
+    });
+    this.#ends.set(folder.path, ended);
+    void ended.then(() => this.#ends.delete(folder.path));
+    return identity;
   }
 }
 

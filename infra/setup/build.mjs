@@ -19,7 +19,7 @@ writeFileSync(
 publish();
 
 async function bundleNode() {
-  const entries = { fretsaw: 'cli/main.ts', worker: 'workers/main.ts', job: 'workers/job.ts' };
+  const entries = { fretsaw: 'cli/main.ts', worker: 'workers/main.ts', job: 'workers/job.ts', spawner: 'workers/spawner.ts' };
   const present = Object.entries(entries).filter(([, path]) => existsSync(join(root, path)));
   await build({
     absWorkingDir: root,

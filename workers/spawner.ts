@@ -1,0 +1,3 @@
+import { serveSpawner } from '../activities/launchers/spawner-process.ts';
+
+serveSpawner();
