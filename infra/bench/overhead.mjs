@@ -1,5 +1,5 @@
 // What an orchestrator costs beside the work: the same layered graph of /bin/sh stages that each copy
-// a file, in Fretsaw, Snakemake and DVC, on this machine in one run. CPU seconds count every process.
+// a file and append their name (so that no two are the same work), in Fretsaw, Snakemake and DVC, on this machine in one run. CPU seconds count every process.
 //
 //   npm run bench:run -- [--sizes 20,200,2000] [--peers snakemake,dvc] [--limit-s 600]
 //
@@ -81,7 +81,7 @@ function fretsaw() {
 function spec(dir, size, change) {
   const stages = graph(size).map(({ name, from }, i) => {
     const log = `echo x >> ${join(dir, 'ran')}; `;
-    const script = `${i === 0 ? (change.first ?? '') : ''}${log}cp {a}/file {data}/file`;
+    const script = `${i === 0 ? (change.first ?? '') : ''}${log}cp {a}/file {data}/file; echo ${name} >> {data}/file`;
     return `  ${name}:
     kind: command
     inputs: { a: ${from === null ? 'data' : `${from}.data`} }
@@ -112,7 +112,7 @@ function snakemake(bin) {
       const nodes = graph(size);
       const rules = nodes.map(({ name, from }, i) => {
         const input = from === null ? 'data/file' : `out/${from}`;
-        const script = `${i === 0 ? (change.first ?? '') : ''}echo x >> ran; cp {input} {output}`;
+        const script = `${i === 0 ? (change.first ?? '') : ''}echo x >> ran; cp {input} {output}; echo ${name} >> {output}`;
         return `rule ${name}:\n  input: "${input}"\n  output: "out/${name}"\n  shell: ${JSON.stringify(script)}`;
       });
       const all = nodes.map(({ name }) => `"out/${name}"`).join(', ');
@@ -134,7 +134,7 @@ function dvc(bin) {
       }
       const stages = graph(size).map(({ name, from }, i) => {
         const input = from === null ? 'data/file' : `out/${from}`;
-        const cmd = `${i === 0 ? (change.first ?? '') : ''}echo x >> ran; cp ${input} out/${name}`;
+        const cmd = `${i === 0 ? (change.first ?? '') : ''}echo x >> ran; cp ${input} out/${name}; echo ${name} >> out/${name}`;
         return `  ${name}:\n    cmd: ${JSON.stringify(cmd)}\n    deps: [${input}]\n    outs: [out/${name}]`;
       });
       writeFileSync(join(dir, 'dvc.yaml'), `stages:\n${stages.join('\n')}\n`);
