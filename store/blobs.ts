@@ -8,6 +8,8 @@ import { sha256Bytes } from './sha256.ts';
 /** A batch is published when it holds this much, so that memory stays bounded and flushes are few. */
 const batchObjects = 512;
 const batchBytes = 32 << 20;
+/** Each is an open file on disk. */
+const batchDrafts = 16;
 
 /** Blobs on their way in: bytes under their own sha256. What the store has already is not written again. */
 export interface BlobBatch {
@@ -20,10 +22,12 @@ export function createBlobBatch(backend: ObjectBackend): BlobBatch {
   const seen = new Set<string>();
   let pending: NewObject[] = [];
   let pendingBytes = 0;
+  let pendingDrafts = 0;
   async function publish(last?: NewObject): Promise<void> {
     const objects = pending;
     pending = [];
     pendingBytes = 0;
+    pendingDrafts = 0;
     await backend.createMany(objects, last);
   }
   return {
@@ -37,7 +41,10 @@ export function createBlobBatch(backend: ObjectBackend): BlobBatch {
       seen.add(sha256);
       pending.push({ name: objectNames.blob(sha256), content });
       pendingBytes += isDraft ? 0 : sizeBytes;
-      if (pending.length >= batchObjects || pendingBytes >= batchBytes) await publish();
+      pendingDrafts += isDraft ? 1 : 0;
+      const isFull =
+        pending.length >= batchObjects || pendingBytes >= batchBytes || pendingDrafts >= batchDrafts;
+      if (isFull) await publish();
     },
     finish: (last) => publish(last),
   };

@@ -5,10 +5,8 @@ import {
   copyFileSync,
   existsSync,
   fchmodSync,
-  fsync,
   futimesSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   renameSync,
@@ -19,8 +17,10 @@ import { basename, dirname, join } from 'node:path';
 import type { FileEntry } from '../core/artifact.ts';
 import { hexOf, type Digest } from '../core/digest.ts';
 import { Failure } from '../core/errors.ts';
-import { corruptBlob, copyBlob, hashStream } from './blobs.ts';
+import { corruptBlob, copyBlob, hashStream, readBlob } from './blobs.ts';
 import { diskFailure, errnoOf } from './disk/disk-failure.ts';
+import { createFlusher } from './disk/flusher.ts';
+import { makeFolder } from './disk/make-folder.ts';
 import { inParallel } from './in-parallel.ts';
 import type { ObjectBackend } from './object-backend.ts';
 import { objectNames } from './object-names.ts';
@@ -38,6 +38,8 @@ export interface Views {
  */
 const viewTime = 946_684_800;
 const filesAtOnce = 8;
+/** Files up to this size are read at once: a stream's buffer costs more than they do. */
+const wholeBytes = 1 << 20;
 
 /**
  * Views are reflinks where the file system has them and copies elsewhere, never hard links: a job
@@ -49,12 +51,13 @@ export function createViews(backend: ObjectBackend, folder: string): Views {
 
   async function fill(target: string, manifest: Manifest, kind: 'view' | 'export'): Promise<void> {
     const folders = new Set(manifest.files.map(({ path }) => dirname(join(target, path))));
-    for (const one of folders) mkdirSync(one, { recursive: true });
+    for (const one of folders) makeFolder(one);
     await inParallel(manifest.files, filesAtOnce, async (file) => {
       const path = join(target, file.path);
       if (!(await clone(file, path))) await copy(file, path);
-      await seal(path, kind);
+      seal(path, kind);
     });
+    await createFlusher(target)(manifest.files.map(({ path }) => join(target, path)));
   }
 
   async function clone(file: FileEntry, path: string): Promise<boolean> {
@@ -77,9 +80,11 @@ export function createViews(backend: ObjectBackend, folder: string): Views {
   async function copy(file: FileEntry, path: string): Promise<void> {
     const descriptor = openSync(path, 'wx', 0o644);
     try {
-      await copyBlob(backend, file, async (chunk) => {
-        for (let done = 0; done < chunk.length;) done += writeSync(descriptor, chunk, done);
-      });
+      if (file.size <= wholeBytes) writeAll(descriptor, await readBlob(backend, file));
+      else
+        await copyBlob(backend, file, async (chunk) => {
+          for (let done = 0; done < chunk.length;) done += writeSync(descriptor, chunk, done);
+        });
     } finally {
       closeSync(descriptor);
     }
@@ -92,7 +97,7 @@ export function createViews(backend: ObjectBackend, folder: string): Views {
       `.${basename(target)}.${process.pid}-${randomBytes(6).toString('hex')}`,
     );
     try {
-      mkdirSync(partial, { recursive: true });
+      makeFolder(partial);
       await fill(partial, manifest, kind);
       renameSync(partial, target);
     } catch (error) {
@@ -131,17 +136,15 @@ export function createViews(backend: ObjectBackend, folder: string): Views {
   };
 }
 
-async function seal(path: string, kind: 'view' | 'export'): Promise<void> {
+function writeAll(descriptor: number, chunk: Uint8Array): void {
+  for (let done = 0; done < chunk.length;) done += writeSync(descriptor, chunk, done);
+}
+
+function seal(path: string, kind: 'view' | 'export'): void {
   const descriptor = openSync(path, 'r');
   try {
     fchmodSync(descriptor, kind === 'view' ? 0o444 : 0o644);
     if (kind === 'view') futimesSync(descriptor, viewTime, viewTime);
-    await new Promise<void>((resolve, reject) => {
-      fsync(descriptor, (error) => {
-        if (error === null) resolve();
-        else reject(error);
-      });
-    });
   } finally {
     closeSync(descriptor);
   }

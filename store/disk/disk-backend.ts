@@ -1,27 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  fsync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-} from 'node:fs';
+import { linkSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { inParallel } from '../in-parallel.ts';
 import type { Draft, NewObject, ObjectBackend } from '../object-backend.ts';
 import { diskFailure, errnoOf } from './disk-failure.ts';
+import { createFlusher } from './flusher.ts';
+import { makeFolder } from './make-folder.ts';
 import { createDiskDraft, isDiskDraft, type DiskDraft } from './disk-draft.ts';
 
 /** Reads and hashes in pieces of this size; 64 KiB would halve the speed of sha256 (reference: measured). */
 export const chunkBytes = 1 << 20;
-/** How many flushes are asked for at once; the journal commits them together. */
-const flushesAtOnce = 32;
 
 /**
  * Objects as files below `root`. A write goes to `tmp/` on the same file system, is flushed, gets its
@@ -31,12 +20,13 @@ const flushesAtOnce = 32;
  */
 export function createDiskBackend(root: string): ObjectBackend {
   const madeFolders = new Set<string>();
+  const flush = createFlusher(root);
   const pathOf = (name: string): string => join(root, name);
 
   /** Makes the folders down to `folder`; returns those whose listing must be flushed. */
-  function makeFolder(folder: string): string[] {
+  function folderFor(folder: string): string[] {
     if (madeFolders.has(folder)) return [folder];
-    const first = mkdirSync(folder, { recursive: true });
+    const first = makeFolder(folder);
     madeFolders.add(folder);
     if (first === undefined) return [folder];
     const changed = [folder];
@@ -46,21 +36,26 @@ export function createDiskBackend(root: string): ObjectBackend {
 
   function draft(): DiskDraft {
     const folder = join(root, 'tmp');
-    makeFolder(folder);
+    folderFor(folder);
     return createDiskDraft(join(folder, `${process.pid}-${randomBytes(9).toString('base64url')}`));
   }
 
   async function stage(content: Uint8Array | Draft): Promise<DiskDraft> {
-    if (isDiskDraft(content)) return content.flush();
+    if (isDiskDraft(content)) return content;
     if (!(content instanceof Uint8Array)) throw new Error('bug: a draft of another backend');
     const staged = draft();
-    await staged.write(content);
-    return staged.flush();
+    try {
+      await staged.write(content);
+      return staged;
+    } catch (error) {
+      await staged.discard();
+      throw error;
+    }
   }
 
   function link(from: DiskDraft, name: string): { created: boolean; changed: string[] } {
     const target = pathOf(name);
-    const changed = makeFolder(dirname(target));
+    const changed = folderFor(dirname(target));
     try {
       linkSync(from.path, target);
       return { created: true, changed };
@@ -71,29 +66,23 @@ export function createDiskBackend(root: string): ObjectBackend {
     }
   }
 
-  async function publish(objects: readonly NewObject[], last?: NewObject): Promise<boolean[]> {
-    const all = last === undefined ? objects : [...objects, last];
-    const created: boolean[] = [];
-    const changed = new Set<string>();
-    const staged: (DiskDraft | undefined)[] = all.map(() => undefined);
+  async function publish(objects: readonly NewObject[]): Promise<boolean[]> {
+    const staged: DiskDraft[] = [];
     try {
-      await inParallel(all, flushesAtOnce, async ({ content }, index) => {
-        staged[index] = await stage(content);
-      });
-      for (const [index, { name }] of all.entries()) {
-        const from = staged[index];
-        if (from === undefined) throw new Error('bug: an object was not staged');
-        const linked = link(from, name);
-        created.push(linked.created);
-        for (const folder of linked.changed) changed.add(folder);
+      for (const { content } of objects) {
+        const one = await stage(content);
+        staged.push(one);
+        one.close();
       }
-      await inParallel([...changed], flushesAtOnce, flushFolder);
-      return created;
+      await flush(staged.map(({ path }) => path));
+      const linked = staged.map((from, index) => link(from, objects[index]?.name ?? ''));
+      await flush([...new Set(linked.flatMap(({ changed }) => changed))]);
+      return linked.map(({ created }) => created);
     } catch (error) {
-      throw diskFailure(error, `writing ${all[0]?.name ?? 'nothing'} to ${root}`);
+      throw diskFailure(error, `writing ${objects[0]?.name ?? 'nothing'} to ${root}`);
     } finally {
-      for (const { content } of all) if (isDiskDraft(content)) await content.discard();
-      for (const one of staged) await one?.discard();
+      const drafts = objects.map(({ content }) => content).filter(isDiskDraft);
+      for (const one of [...staged, ...drafts]) await one.discard();
     }
   }
 
@@ -102,7 +91,7 @@ export function createDiskBackend(root: string): ObjectBackend {
     localPath: pathOf,
     draft: async () => draft(),
     async createMany(objects, last) {
-      await publish(objects, last);
+      await publish(last === undefined ? objects : [...objects, last]);
     },
     create: async (name, bytes) => (await publish([{ name, content: bytes }]))[0] === true,
     async head(name) {
@@ -115,7 +104,7 @@ export function createDiskBackend(root: string): ObjectBackend {
     list: async (folder) => attempt(() => listFiles(root, folder), folder) ?? [],
     async quarantine(name) {
       const target = join(root, 'quarantine', `${name.replaceAll('/', '_')}.${Date.now()}-${process.pid}`);
-      makeFolder(dirname(target));
+      folderFor(dirname(target));
       attempt(() => {
         renameSync(pathOf(name), target);
       }, name);
@@ -160,19 +149,5 @@ async function* streamFile(path: string, range?: { start: number; end: number })
     }
   } finally {
     await handle.close();
-  }
-}
-
-async function flushFolder(folder: string): Promise<void> {
-  const descriptor = openSync(folder, 'r');
-  try {
-    await new Promise<void>((resolve, reject) => {
-      fsync(descriptor, (error) => {
-        if (error === null) resolve();
-        else reject(error);
-      });
-    });
-  } finally {
-    closeSync(descriptor);
   }
 }

@@ -1,4 +1,4 @@
-import { close, fsync, openSync, unlinkSync, write, writeSync } from 'node:fs';
+import { closeSync, openSync, unlinkSync, write, writeSync } from 'node:fs';
 import type { Draft } from '../object-backend.ts';
 import { diskFailure, errnoOf } from './disk-failure.ts';
 
@@ -8,8 +8,8 @@ const directBytes = 128 << 10;
 /** A file in `tmp/`. The store's folder sweeps the ones that a killed process left. */
 export interface DiskDraft extends Draft {
   readonly path: string;
-  /** Bytes to the platter, and no more writes; safe to call again. */
-  flush(): Promise<DiskDraft>;
+  /** No more writes; safe to call again. */
+  close(): void;
 }
 
 const drafts = new WeakSet<object>();
@@ -22,7 +22,6 @@ export function isDiskDraft(content: object): content is DiskDraft {
 export function createDiskDraft(path: string): DiskDraft {
   let descriptor: number | undefined = openDraft(path);
   let sizeBytes = 0;
-  let isFlushed = false;
   const draft: DiskDraft = {
     path,
     get sizeBytes() {
@@ -38,18 +37,13 @@ export function createDiskDraft(path: string): DiskDraft {
         throw diskFailure(error, `writing ${path}`);
       }
     },
-    async flush() {
-      if (isFlushed) return draft;
-      if (descriptor === undefined) throw new Error('bug: flushing a discarded draft');
-      await promised((done) => {
-        fsync(descriptor ?? -1, done);
-      });
-      isFlushed = true;
-      await closeDraft();
-      return draft;
+    close() {
+      const open = descriptor;
+      descriptor = undefined;
+      if (open !== undefined) closeSync(open);
     },
     async discard() {
-      await closeDraft();
+      draft.close();
       try {
         unlinkSync(path);
       } catch (error) {
@@ -57,15 +51,6 @@ export function createDiskDraft(path: string): DiskDraft {
       }
     },
   };
-  async function closeDraft(): Promise<void> {
-    const open = descriptor;
-    descriptor = undefined;
-    if (open !== undefined) {
-      await promised((done) => {
-        close(open, done);
-      });
-    }
-  }
   drafts.add(draft);
   return draft;
 }
@@ -91,13 +76,4 @@ async function writeAsync(descriptor: number, chunk: Uint8Array): Promise<void> 
       });
     });
   }
-}
-
-function promised(call: (done: (error: Error | null | undefined) => void) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    call((error) => {
-      if (error === null || error === undefined) resolve();
-      else reject(error);
-    });
-  });
 }
