@@ -1,5 +1,5 @@
 /**
- * `npm run bench:select`: the same 120B-size instances here, with PuLP and CBC formulated as the public
+ * `npm run bench:select [seeds] [-- --solve-only]`: the same 120B-size instances here, with PuLP and CBC formulated as the public
  * peer does (raw scores, raw rows), and with highspy on the same raw model. CPU seconds, the score of
  * each answer recomputed from the original numbers, and the ratio of times.
  */
@@ -17,7 +17,9 @@ import { largeScores, paperScenarios } from '../../test/selection/large-instance
 
 const root = new URL('../..', import.meta.url).pathname;
 const home = join(root, '.fretsaw', 'bench-select');
-const seeds = (process.argv[2] ?? '1,2,3').split(',').map(Number);
+const [seedList = '1,2,3', ...flags] = process.argv.slice(2);
+const seeds = seedList.split(',').map(Number);
+const hasProof = !flags.includes('--solve-only');
 
 interface PeerAnswer {
   solver: string;
@@ -26,13 +28,14 @@ interface PeerAnswer {
   picks: number[] | null;
 }
 
+const smallest: ChoiceProblem = { layers: ['only'], scores: [[1, 0]], rows: [] };
 const python = preparePeers();
 const config = join(root, 'test/fixtures/configs/gpt-oss-120b.json');
 const model = parseModelConfig(parseJson(readFileSync(config, 'utf8'), config));
 const settings = parseSelectSettings({ value: paperScenarios, path: 'with' });
 const solver = await openSolver(() => performance.now());
 // The first solve compiles the solver; the figures are of a warm one.
-solver.solve(select(solver, { scores: largeScores(99), model, settings }).problem, 60);
+solver.solve(smallest, 60);
 
 const lines: string[][] = [];
 for (const seed of seeds) {
@@ -61,6 +64,7 @@ for (const seed of seeds) {
       (value / selection.value).toFixed(6),
     ]);
   }
+  if (!hasProof) continue;
   const proofStart = cpuSeconds();
   makeProof(solver, { selection, model, settings });
   lines.push(['', 'fretsaw, proof and all reports', '', (cpuSeconds() - proofStart).toFixed(2), '', '', '']);
@@ -94,7 +98,7 @@ function preparePeers(): string {
 function solveWithPeers(problem: ChoiceProblem): PeerAnswer[] {
   const instance = join(home, 'instance.json');
   writeFileSync(instance, JSON.stringify(problem));
-  const script = join(root, 'infra/bench/select_peers.py');
+  const script = join(root, 'test/bench/select_peers.py');
   return JSON.parse(
     execFileSync(python, [script, instance], { encoding: 'utf8', maxBuffer: 1e8 }),
   ) as PeerAnswer[];
