@@ -1,0 +1,66 @@
+/**
+ * Records the histories that replay.test.ts replays, from a real run on a real server:
+ * `npx tsx test/replay/record.ts`. To be run when a workflow is changed on purpose in a way that old
+ * histories need not survive.
+ */
+import { Client, Connection } from '@temporalio/client';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { findServer } from '../../workers/embedded-server.ts';
+import { CliRig } from '../support/cli-rig.ts';
+import { root } from '../support/built.ts';
+
+const folder = join(root, 'test', 'replay', 'histories');
+const rig = await CliRig.open();
+try {
+  const script = (text: string): string => `argv: [sh, -c, '${text}', sh, "{out}"], outputs: { out: out }`;
+  rig.write(
+    'mixed.yaml',
+    `fretsaw: v1
+name: mixed
+stages:
+  made: { kind: command, with: { ${script('echo made > "$1"/x')} } }
+  next: { kind: command, inputs: { a: made.out }, with: { ${script('echo next > "$1"/x')} } }
+  bad: { kind: command, with: { ${script('exit 3')} } }
+  behind: { kind: command, inputs: { a: bad.out }, with: { ${script('echo never > "$1"/x')} } }
+`,
+  );
+  rig.write('wait.yaml', `fretsaw: v1\nname: wait\nstages:\n  wait: { kind: command, with: { ${script(`while [ ! -e ${rig.folder}/go ]; do sleep 0.1; done; echo > "$1"/x`)} } }\n`);
+  rig.write('killed.yaml', `fretsaw: v1\nname: killed\nstages:\n  killed: { kind: command, with: { ${script(`echo killed >> ${rig.folder}/ran; sleep 3; echo > "$1"/x`)} } }\n`);
+  const keeper = rig.start(['run', 'wait.yaml']);
+  await rig.until(async () => (await rig.waiters()) === 1);
+  await rig.run(['run', 'mixed.yaml']);
+  await rig.run(['run', 'mixed.yaml']);
+  const killed = rig.start(['run', 'killed.yaml']);
+  await rig.until(() => rig.lines('ran').length === 1 && rig.jobs().length === 2);
+  for (const job of rig.jobs()) process.kill(-job.pid, 'SIGKILL');
+  await killed.ended;
+  const cancelled = rig.start(['run', 'killed.yaml', '--recompute', 'killed', '--reason', 'to be cancelled']);
+  await rig.until(() => rig.lines('ran').length === 3);
+  cancelled.child.kill('SIGINT');
+  await cancelled.ended;
+  await record();
+  rig.write('go', '');
+  await keeper.ended;
+} finally {
+  await rig.close();
+}
+
+async function record(): Promise<void> {
+  mkdirSync(folder, { recursive: true });
+  const connection = await Connection.connect({ address: `127.0.0.1:${findServer(join(rig.home, 'temporal'))?.port ?? 0}` });
+  const client = new Client({ connection });
+  const counts = new Map<string, number>();
+  for await (const { workflowId, runId, type, status } of client.workflow.list()) {
+    const shape = `${type}-${status.name.toLowerCase()}`;
+    const count = (counts.get(shape) ?? 0) + 1;
+    counts.set(shape, count);
+    if (count > 3) continue;
+    const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
+    // Where the program lay when this was recorded is nobody's business.
+    const text = historyToJSON(history).replaceAll(root, '/fretsaw');
+    writeFileSync(join(folder, `${shape}-${count}.json`), `${text}\n`);
+  }
+  await connection.close();
+}

@@ -1,0 +1,118 @@
+import { WorkflowFailedError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import { Context } from '@temporalio/activity';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { StageRequest, StageResult } from '../../activities/stage-request.ts';
+import { toApplicationFailure } from '../../activities/to-application-failure.ts';
+import { Failure, type FailureCode } from '../../core/errors.ts';
+import { artifact, queue, stageRequest, WorkflowRig } from '../support/workflow-rig.ts';
+
+let rig: WorkflowRig;
+beforeAll(async () => {
+  rig = await WorkflowRig.open();
+}, 120_000);
+afterAll(async () => {
+  await rig.close();
+});
+
+type RunStage = (request: StageRequest) => Promise<StageResult>;
+const outputs = { out: artifact('made') };
+let count = 0;
+
+function start(request: StageRequest) {
+  return rig.env.client.workflow.start<RunStage>('runStage', { workflowId: `stage-${++count}`, taskQueue: queue, args: [request] });
+}
+
+function failing(codes: FailureCode[]): { tries: () => number; executeStage: () => Promise<{ kind: 'stored' }> } {
+  let tries = 0;
+  return {
+    tries: () => tries,
+    executeStage: async () => {
+      const code = codes[tries++];
+      if (code !== undefined) throw toApplicationFailure(new Failure(code, `try ${tries}`));
+      return { kind: 'stored' };
+    },
+  };
+}
+
+const nothingKnown = { lookUpStage: async () => undefined };
+const publish = { publishStage: async () => ({ kind: 'ran' as const, outputs, attempts: 1 }) };
+
+test('a record that is there already is the result, and nothing is computed', async () => {
+  const fake = failing([]);
+  const result = await rig.serve({ ...fake, ...publish, lookUpStage: async () => outputs }, async () => (await start(stageRequest('a'))).result());
+  expect(result).toEqual({ kind: 'cached', outputs });
+  expect(fake.tries()).toBe(0);
+});
+
+test('a failure that may pass is tried again, as often as the spec says', async () => {
+  const fake = failing(['STALLED', 'TIMEOUT']);
+  const result = await rig.serve({ ...fake, ...publish, ...nothingKnown }, async () => (await start(stageRequest('b'))).result());
+  expect(result).toMatchObject({ kind: 'ran' });
+  expect(fake.tries()).toBe(3);
+
+  const hopeless = failing(['STALLED', 'STALLED', 'STALLED', 'STALLED']);
+  await expect(
+    rig.serve({ ...hopeless, ...publish, ...nothingKnown }, async () => (await start(stageRequest('c', { attempts: 2 }))).result()),
+  ).rejects.toBeInstanceOf(WorkflowFailedError);
+  expect(hopeless.tries()).toBe(2);
+});
+
+test('preemption and lost nodes are not counted', async () => {
+  const fake = failing(['PREEMPTED', 'NODE_LOST', 'PREEMPTED', 'LEASE_LOST']);
+  const result = await rig.serve({ ...fake, ...publish, ...nothingKnown }, async () =>
+    (await start(stageRequest('d', { attempts: 1 }))).result(),
+  );
+  expect(result).toMatchObject({ kind: 'ran' });
+  expect(fake.tries()).toBe(5);
+});
+
+test('a NaN loss fails the stage at once and keeps its code', async () => {
+  const fake = failing(['NAN_LOSS']);
+  const failure: unknown = await rig
+    .serve({ ...fake, ...publish, ...nothingKnown }, async () => (await start(stageRequest('e'))).result())
+    .catch((error: unknown) => error);
+  const cause = failure instanceof WorkflowFailedError ? failure.cause : undefined;
+  expect(cause).toBeInstanceOf(ApplicationFailure);
+  expect(cause).toMatchObject({ type: 'NAN_LOSS', message: 'try 1', details: [{ attempts: 1 }] });
+  expect(fake.tries()).toBe(1);
+});
+
+test('publishing is tried again without computing again', async () => {
+  const fake = failing([]);
+  let publishings = 0;
+  const publishStage = async () => {
+    if (++publishings < 4) throw toApplicationFailure(new Failure('STORE_UNAVAILABLE', 'full'));
+    return { kind: 'ran' as const, outputs, attempts: 1 };
+  };
+  await rig.serve({ ...fake, ...nothingKnown, publishStage }, async () => (await start(stageRequest('f'))).result());
+  expect([fake.tries(), publishings]).toEqual([1, 4]);
+});
+
+test('the stage goes on while one run waits for it, and is stopped when the last one leaves', async () => {
+  const seen = { started: false, stopped: false };
+  const executeStage = async (): Promise<{ kind: 'stored' }> => {
+    seen.started = true;
+    const timer = setInterval(() => { Context.current().heartbeat(); }, 50);
+    try {
+      await Context.current().cancelled;
+    } finally {
+      clearInterval(timer);
+      seen.stopped = true;
+    }
+    return { kind: 'stored' };
+  };
+  const request = stageRequest('g', { heartbeatSeconds: 1 });
+  const result = await rig.serve({ executeStage, ...publish, ...nothingKnown }, async () => {
+    const handle = await start(request);
+    await handle.signal('join', 'run-2');
+    await handle.signal('leave', 'run-1');
+    expect(await handle.query('waiters')).toEqual(['run-2']);
+    await expect.poll(() => seen.started).toBe(true);
+    expect(seen.stopped).toBe(false);
+    await handle.signal('leave', 'run-2');
+    return handle.result();
+  });
+  expect(result).toEqual({ kind: 'cancelled' });
+  expect(seen.stopped).toBe(true);
+});
