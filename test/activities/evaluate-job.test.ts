@@ -1,6 +1,7 @@
 import { execFile, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -263,8 +264,17 @@ describe('a job in Node', () => {
   });
 
   it('runs as a process of its own, and SIGTERM stops it with a snapshot', async () => {
-    const endless = { efforts: ['low'], max_new_tokens: { low: 50_000 }, batch_size: 24 };
-    const jobFile = await layOut(1, { with: endless });
+    // A thousand questions one after another: seconds of work, of which the first is enough.
+    const tasks = join(home, 'tasks', 'examples.jsonl');
+    const lines = (await readFile(tasks, 'utf8')).trimEnd().split('\n');
+    const many = Array.from(
+      { length: 1000 },
+      (_, at) => ({ ...JSON.parse(lines[at % lines.length] ?? ''), id: `question ${at}` }) as object,
+    );
+    await writeFile(tasks, many.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    const jobFile = await layOut(1, {
+      with: { max_new_tokens: { low: 40, medium: 40, high: 40 }, batch_size: 1 },
+    });
     const child = start(jobFile);
     const exited = once(child, 'exit');
     await vi.waitFor(
@@ -307,14 +317,16 @@ async function timings(
   return JSON.parse(await read(attempt, 'out/timings/timings.json')) as Awaited<ReturnType<typeof timings>>;
 }
 
-/** The same job, asked to stop once so many answers were told. */
+/** The same job, asked to stop as soon as so many answers are written: looked at between any two tokens. */
 function stoppedAfter(job: NodeJob, host: FakeHost, answers: number): NodeJob {
   const partial = join(job.file.folder, 'answers.partial.jsonl');
-  void (async () => {
-    while (readAnswers(await readFile(partial, 'utf8').catch(() => ''), partial).length < answers) {
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    host.stop();
-  })();
+  let isAsked = false;
+  Object.defineProperty(job, 'shouldStop', {
+    get: () => {
+      isAsked ||= readAnswers(readFileSync(partial, 'utf8'), partial).length >= answers;
+      if (isAsked) host.stop();
+      return isAsked;
+    },
+  });
   return job;
 }
