@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Sizes } from '../compiler/cost.ts';
 import { isLocal } from '../compiler/locations.ts';
 import { sourcesOf, type PlannedStage } from '../compiler/plan.ts';
+import type { Json } from '../core/canonical-json.ts';
 import { isFailure } from '../core/errors.ts';
 import { parseModelConfig } from '../costs/config.ts';
 import { modelSize } from '../costs/geometry.ts';
@@ -76,7 +77,8 @@ function importedSize({ with: { type, location } }: PlannedStage): ModelSize | u
   const path = join(location, 'config.json');
   if (!existsSync(path)) return undefined;
   try {
-    const shape = parseModelConfig({ value: JSON.parse(readFileSync(path, 'utf8')), path: 'config.json' });
+    const value = JSON.parse(readFileSync(path, 'utf8')) as Json;
+    const shape = parseModelConfig({ value, path: 'config.json' });
     return { ...modelSize(shape), layers: shape.layers.length };
   } catch (error) {
     // A config that is no gpt-oss only leaves the cost unknown; the import itself will say what is wrong.

@@ -31,22 +31,30 @@ export function bindInputs(stage: StageInputs, around: Surroundings): Record<str
   const bound: Record<string, SourceInput> = {};
   for (const [name, { keyPlace, value }] of stage.inputs?.entries ?? []) {
     const port = ports === 'open' ? openPort : ports[name];
-    if (port === undefined) {
-      around.faults.add('UNKNOWN_INPUT', keyPlace, {
-        message: `${stage.kind?.name ?? stage.stage} has no input ${name}`,
-        hint: suggestion(name, ports === 'open' ? [] : Object.keys(ports)) ?? 'this kind has no inputs',
-      });
-      continue;
+    if (port === undefined)
+      reportUnknown(name, { stage, place: keyPlace, ports: ports === 'open' ? {} : ports }, around.faults);
+    else {
+      const sources = new Binder({ stage, around, port, name }).bind(value);
+      if (sources !== undefined) bound[name] = sources;
     }
-    const binder = new Binder({ stage, around, port, name });
-    const sources = binder.bind(value);
-    if (sources !== undefined) bound[name] = sources;
   }
   if (ports !== 'open') refuseMissing(stage, ports, around.faults);
   return bound;
 }
 
 const openPort: InputPort & { isOpen: true } = { description: '', types: 'any', isOpen: true };
+
+function reportUnknown(
+  name: string,
+  { stage, place, ports }: { stage: StageInputs; place: Place; ports: Inputs },
+  faults: Faults,
+): void {
+  const hint = suggestion(name, Object.keys(ports)) ?? 'this kind has no inputs';
+  faults.add('UNKNOWN_INPUT', place, {
+    message: `${stage.kind?.name ?? stage.stage} has no input ${name}`,
+    hint,
+  });
+}
 
 function refuseMissing(stage: StageInputs, ports: Inputs, faults: Faults): void {
   for (const [name, port] of Object.entries(ports)) {
@@ -214,7 +222,7 @@ class Binder {
     return false;
   }
 
-  #wrongForm(place: Place, expected: string, hint: string | undefined): undefined {
+  #wrongForm(place: Place, expected: string, hint: string | undefined): SourceInput | undefined {
     const { stage, name } = this.#binding;
     this.#binding.around.faults.add('INPUT_FORM', place, {
       message: `${stage.stage}.${name}: expected ${expected}`,

@@ -28,20 +28,14 @@ export function checkSetting(node: Node, setting: Setting, checking: Checking): 
     return wrongType(node, setting.anyOf.map(nameOf).join(' or '), checking);
   }
   if (!fits(node, setting)) return wrongType(node, nameOf(setting), checking);
-  switch (setting.type) {
-    case 'object':
-      return node.kind === 'map' ? checkMap(node, setting, { ...checking, place: node.place }) : undefined;
-    case 'array':
-      return node.kind === 'list' ? checkList(node, setting, checking) : undefined;
-    case 'integer':
-    case 'number':
-      return node.kind === 'scalar' ? checkNumber(node, setting, checking) : undefined;
-    case 'string':
-      return node.kind === 'scalar' ? checkString(node, setting, checking) : undefined;
-    case 'boolean':
-    case 'null':
-      return node.kind === 'scalar' ? node.value : undefined;
+  if (node.kind === 'map') {
+    return setting.type === 'object'
+      ? checkMap(node, setting, { ...checking, place: node.place })
+      : undefined;
   }
+  if (node.kind === 'list') return setting.type === 'array' ? checkList(node, setting, checking) : undefined;
+  if (setting.type === 'integer' || setting.type === 'number') return checkNumber(node, setting, checking);
+  return setting.type === 'string' ? checkString(node, setting, checking) : node.value;
 }
 
 /** The same for a map that may be absent; `place` is where a missing key is reported. */
@@ -50,51 +44,44 @@ export function checkMap(
   setting: ObjectSetting,
   checking: Checking & { place: Place },
 ): Record<string, Json> {
-  const { faults, path, place } = checking;
+  const { faults, path } = checking;
   const values: Record<string, Json> = {};
   for (const [key, { keyPlace, value }] of node?.entries ?? []) {
     const known = setting.properties[key] ?? (setting.additionalProperties || undefined);
     if (known === undefined) {
-      faults.add('UNKNOWN_SETTING', keyPlace, {
-        message: `${path}: unknown setting ${key}`,
-        hint: suggestion(key, Object.keys(setting.properties)),
-      });
+      const hint = suggestion(key, Object.keys(setting.properties));
+      faults.add('UNKNOWN_SETTING', keyPlace, { message: `${path}: unknown setting ${key}`, hint });
       continue;
     }
     const checked = checkSetting(value, known, { faults, path: `${path}.${key}` });
     if (checked !== undefined) values[key] = checked;
   }
-  for (const key of setting.required ?? []) {
-    if (node?.entries.has(key) === true) continue;
-    const hint = setting.properties[key]?.description;
-    faults.add('MISSING_SETTING', place, {
-      message: `${path}: ${key} is required`,
-      hint: hint && `${key}: ${hint}`,
-    });
-  }
+  refuseMissing(node, setting, checking);
   for (const [key, { default: fallback }] of Object.entries(setting.properties)) {
     if (fallback !== undefined && node?.entries.has(key) !== true) values[key] = fallback;
   }
   return values;
 }
 
+function refuseMissing(
+  node: MapNode | undefined,
+  setting: ObjectSetting,
+  { faults, path, place }: Checking & { place: Place },
+): void {
+  for (const key of setting.required ?? []) {
+    if (node?.entries.has(key) === true) continue;
+    const meaning = setting.properties[key]?.description;
+    const hint = meaning === undefined ? undefined : `${key}: ${meaning}`;
+    faults.add('MISSING_SETTING', place, { message: `${path}: ${key} is required`, hint });
+  }
+}
+
 function fits(node: Node, setting: Setting): boolean {
   if ('anyOf' in setting) return setting.anyOf.some((candidate) => fits(node, candidate));
-  switch (setting.type) {
-    case 'object':
-      return node.kind === 'map';
-    case 'array':
-      return node.kind === 'list';
-    case 'integer':
-    case 'number':
-      return node.kind === 'scalar' && typeof node.value === 'number';
-    case 'string':
-      return node.kind === 'scalar' && typeof node.value === 'string';
-    case 'boolean':
-      return node.kind === 'scalar' && typeof node.value === 'boolean';
-    case 'null':
-      return node.kind === 'scalar' && node.value === null;
-  }
+  if (node.kind === 'map') return setting.type === 'object';
+  if (node.kind === 'list') return setting.type === 'array';
+  if (node.value === null) return setting.type === 'null';
+  return typeof node.value === (setting.type === 'integer' ? 'number' : setting.type);
 }
 
 function checkList(node: ListNode, setting: ArraySetting, checking: Checking): Json[] {
@@ -130,17 +117,22 @@ function checkNumber(
     faults.add('WRONG_TYPE', node.place, { message: `${path}: expected an integer, found ${value}` });
     return undefined;
   }
-  const limits = [
-    value < (setting.minimum ?? -Infinity) ? `at least ${setting.minimum ?? ''}` : '',
-    value <= (setting.exclusiveMinimum ?? -Infinity) ? `more than ${setting.exclusiveMinimum ?? ''}` : '',
-    value > (setting.maximum ?? Infinity) ? `at most ${setting.maximum ?? ''}` : '',
-  ].filter((limit) => limit !== '');
-  if (limits.length > 0) {
+  const broken = brokenLimits(value, setting);
+  if (broken.length > 0) {
     const unit = setting.unit === undefined ? '' : ` ${setting.unit}`;
-    const message = `${path}: expected ${limits.join(' and ')}${unit}, found ${value}`;
+    const message = `${path}: expected ${broken.join(' and ')}${unit}, found ${value}`;
     faults.add('OUT_OF_RANGE', node.place, { message, hint: setting.description });
   }
   return value;
+}
+
+function brokenLimits(value: number, { minimum, exclusiveMinimum, maximum }: NumberSetting): string[] {
+  const broken: string[] = [];
+  if (minimum !== undefined && value < minimum) broken.push(`at least ${minimum}`);
+  if (exclusiveMinimum !== undefined && value <= exclusiveMinimum)
+    broken.push(`more than ${exclusiveMinimum}`);
+  if (maximum !== undefined && value > maximum) broken.push(`at most ${maximum}`);
+  return broken;
 }
 
 function checkString(
@@ -167,7 +159,7 @@ function checkString(
   return value;
 }
 
-function wrongType(node: Node, expected: string, { faults, path }: Checking): undefined {
+function wrongType(node: Node, expected: string, { faults, path }: Checking): Json | undefined {
   // A broken expression has been reported where it stands.
   if (node.kind === 'scalar' && node.value === null && faults.has(node.place)) return undefined;
   const isQuotable = node.kind === 'scalar' && typeof node.value === 'number' && expected.includes('text');

@@ -124,7 +124,7 @@ class Planner {
     const found: Reference[] = [];
     const visit = (node: Node): void => {
       if (node.kind === 'list') node.items.forEach(visit);
-      else if (node.kind === 'map') node.entries.forEach(({ value }) => visit(value));
+      else if (node.kind === 'map') for (const { value } of node.entries.values()) visit(value);
       else if (typeof node.value === 'string') {
         const reference = parseReference(this.#withPlainParams(node.value));
         if (reference !== undefined) found.push(reference);
@@ -145,26 +145,22 @@ class Planner {
   /** The spec's dimensions that a stage depends on, through `${params.x}` or through what it reads. */
   #sharedDimensions(stage: StageText): Spec['matrix'] {
     if (this.#spec.matrix.length === 0) return [];
-    const used: NamesUsed = { params: new Set(), matrix: new Set() };
-    for (const node of [stage.with, stage.inputs, ...stage.how.values()])
-      if (node !== undefined) collectNames(node, used);
+    const params = namesUsed(stage).params;
     for (const reference of this.#references.get(stage.name) ?? []) {
       const read = this.#legs.get(reference.stage);
       for (const { name } of read?.dimensions ?? []) {
         const isStarred = reference.isAll && read?.starred.has(name) === true;
-        if (!isStarred && !reference.selectors.has(name)) used.params.add(name);
+        if (!isStarred && !reference.selectors.has(name)) params.add(name);
       }
     }
     return this.#spec.matrix.filter(
-      ({ name }) => used.params.has(name) && !stage.matrix.some((own) => own.name === name),
+      ({ name }) => params.has(name) && !stage.matrix.some((own) => own.name === name),
     );
   }
 
   #checkMatrix(stage: StageText): void {
     const { faults } = this.#options;
-    const used: NamesUsed = { params: new Set(), matrix: new Set() };
-    for (const node of [stage.with, stage.inputs, ...stage.how.values()])
-      if (node !== undefined) collectNames(node, used);
+    const used = namesUsed(stage);
     for (const { name, keyPlace } of stage.matrix) {
       const isSetting = stage.kind?.with.properties[name] !== undefined;
       if (this.#spec.matrix.some((shared) => shared.name === name)) {
@@ -203,6 +199,14 @@ class Planner {
       }
     }
   }
+}
+
+function namesUsed(stage: StageText): NamesUsed {
+  const used: NamesUsed = { params: new Set(), matrix: new Set() };
+  for (const node of [stage.with, stage.inputs, ...stage.how.values()]) {
+    if (node !== undefined) collectNames(node, used);
+  }
+  return used;
 }
 
 /** Imports that nothing reads (any more, under this profile) are not fetched. */

@@ -37,8 +37,8 @@ export function substitute(node: Node, scope: Scope, faults: Faults): Node {
 
 /** Collects the names that a tree's expressions use, known or not. */
 export function collectNames(node: Node, names: NamesUsed): void {
-  if (node.kind === 'list') node.items.forEach((item) => collectNames(item, names));
-  else if (node.kind === 'map') node.entries.forEach(({ value }) => collectNames(value, names));
+  if (node.kind === 'list') for (const item of node.items) collectNames(item, names);
+  else if (node.kind === 'map') for (const { value } of node.entries.values()) collectNames(value, names);
   else if (typeof node.value === 'string' && node.value.includes('${')) {
     for (const [, inner] of node.value.matchAll(expression)) {
       const found = inner === undefined ? null : known.exec(inner.trim());

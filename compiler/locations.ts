@@ -1,8 +1,11 @@
 import { folderOf, joinPath } from './paths.ts';
 import { suggestion } from './suggest.ts';
-import type { Faults, MapNode, ScalarNode } from './tree.ts';
+import type { Faults, MapNode } from './tree.ts';
 
-const schemes = ['file', 's3', 'hf'];
+const forms: Readonly<Record<string, { pattern: RegExp; example: string }>> = {
+  s3: { pattern: /^\/\/[^/]+\/.+/, example: 's3://bucket/prefix' },
+  hf: { pattern: /^\/\/[^/]+\/[^/]+\/?$/, example: 'hf://owner/name' },
+};
 
 /**
  * The location of an import, in one form: local paths (relative to the file that says them) as paths
@@ -15,29 +18,21 @@ export function readLocation(settings: MapNode, faults: Faults): string | undefi
   const spec = (node.origin ?? node.place).file.path;
   if (scheme === undefined || scheme === 'file') return localPath(spec, node.value);
   const rest = node.value.slice(scheme.length + 1);
-  switch (scheme) {
-    case 's3':
-      return /^\/\/[^/]+\/.+/.test(rest) ? node.value : refuse(node, 's3://bucket/prefix', faults);
-    case 'hf':
-      return /^\/\/[^/]+\/[^/]+\/?$/.test(rest) ? node.value : refuse(node, 'hf://owner/name', faults);
-    default: {
-      const known = schemes.map((name) => `${name}:`);
-      const hint = suggestion(`${scheme}:`, known);
-      faults.add('BAD_LOCATION', node.place, { message: `${scheme}: is not a place to import from`, hint });
-      return undefined;
-    }
+  const form = forms[scheme];
+  if (form?.pattern.test(rest) === true) return node.value;
+  if (form === undefined) {
+    const hint = suggestion(`${scheme}:`, ['file:', ...Object.keys(forms).map((name) => `${name}:`)]);
+    faults.add('BAD_LOCATION', node.place, { message: `${scheme}: is not a place to import from`, hint });
+  } else {
+    faults.add('BAD_LOCATION', node.place, { message: `expected ${form.example}, found ${node.value}` });
   }
+  return undefined;
 }
 
 /** A local location (`./x`, `/x`, `file:x`, `file:///x`) as it is written in the spec at `spec`. */
 export function localPath(spec: string, location: string): string {
   const path = location.replace(/^file:(\/\/(?=\/))?/, '');
   return joinPath(folderOf(spec), path);
-}
-
-function refuse(node: ScalarNode, form: string, faults: Faults): undefined {
-  faults.add('BAD_LOCATION', node.place, { message: `expected ${form}, found ${String(node.value)}` });
-  return undefined;
 }
 
 export function isLocal(location: string): boolean {

@@ -48,7 +48,7 @@ export function differencesOf(a: KeyDocument, b: KeyDocument, compare: Compare):
   return [
     ...compare('version', a.version, b.version),
     ...compare('with', a.with, b.with),
-    ...compare('inputs', a.inputs as Json, b.inputs as Json),
+    ...compare('inputs', a.inputs, b.inputs),
     ...compare('environment', a.environment, b.environment),
   ];
 }

@@ -1,11 +1,9 @@
+import { howKeys } from './how.ts';
 import { suggestion } from './suggest.ts';
 import type { Entry, Faults, MapNode, Node } from './tree.ts';
 
 /** Keys of an input's entry that name where bytes are; pins belong to their location. */
 const locationKeys = ['checkpoint', 'dataset', 'folder'];
-
-/** What an overlay may say for all stages at once under `"*"`: how, never what. */
-export const howKeys = ['pool', 'resources', 'retry', 'budget'] as const;
 
 export type OverlaySort = 'extends' | 'profile';
 

@@ -74,7 +74,11 @@ function tooDeep(text: string): number | undefined {
  * One mistake makes the parser stumble over everything behind it, so a line has one fault at most and
  * the tokens that are left over have none.
  */
-function reportSyntax(errors: readonly YAMLParseError[], file: SourceFile, faults: Faults): void {
+function reportSyntax(
+  errors: readonly Pick<YAMLParseError, 'message' | 'pos'>[],
+  file: SourceFile,
+  faults: Faults,
+): void {
   const lines = new Set<number>();
   for (const [index, error] of errors.entries()) {
     const place = { file, start: error.pos[0], end: error.pos[1] };

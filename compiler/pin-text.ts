@@ -70,15 +70,20 @@ function writePin(text: string, { path, key, value }: Pin): string {
     throw new Error(`bug: no entry ${path.join('.')} to pin`);
   const present = entry.items.find((item) => isScalar(item.key) && item.key.value === key)?.value;
   if (present?.range !== undefined) {
-    return `${text.slice(0, present.range[0])}${quotedAs(text[present.range[0]], value)}${text.slice(present.range[1])}`;
+    const [start, end] = present.range;
+    return `${text.slice(0, start)}${quotedAs(text[start], value)}${text.slice(end)}`;
   }
   const end = last.range[1];
   if (entry.flow === true) return `${text.slice(0, end)}, ${key}: ${value}${text.slice(end)}`;
-  const first = entry.items[0]?.key.range?.[0] ?? 0;
+  return newLine(text, { end, first: entry.items[0]?.key.range[0] ?? 0 }, `${key}: ${value}`);
+}
+
+/** A line below the one that ends an entry, as deep as the entry's first key. */
+function newLine(text: string, { end, first }: { end: number; first: number }, line: string): string {
   const indent = ' '.repeat(first - (text.lastIndexOf('\n', first - 1) + 1));
   const lineEnd = text.indexOf('\n', end);
   const at = lineEnd < 0 ? text.length : lineEnd;
-  return `${text.slice(0, at)}\n${indent}${key}: ${value}${text.slice(at)}`;
+  return `${text.slice(0, at)}\n${indent}${line}${text.slice(at)}`;
 }
 
 function quotedAs(mark: string | undefined, value: string): string {

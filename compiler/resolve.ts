@@ -124,7 +124,7 @@ class Search {
         name,
         state: 'maybe',
         key: null,
-        why: { kind: 'unpinned', location: String(stage.with['location']) },
+        why: { kind: 'unpinned', location: locationOf(stage) },
         cost,
       };
     return this.#resolveUnbound(stage, past, cost);
@@ -206,6 +206,10 @@ class Search {
       bound?.document.kind === 'import' ? bound.document.with['digest'] : undefined;
     return typeof pinned === 'string' ? (pinned as Digest) : undefined;
   }
+}
+
+function locationOf({ with: { location } }: PlannedStage): string {
+  return typeof location === 'string' ? location : '';
 }
 
 function gapOf({ stage, output }: Source): string {

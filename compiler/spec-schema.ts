@@ -185,13 +185,19 @@ function matrixSchema(description: string): Schema {
   };
 }
 
+function descriptionOf(setting: Setting): string {
+  const isNumber = !('anyOf' in setting) && (setting.type === 'integer' || setting.type === 'number');
+  return isNumber && setting.unit !== undefined
+    ? `${setting.description} Unit: ${setting.unit}.`
+    : setting.description;
+}
+
 /** A setting as JSON Schema; wherever a value may stand, an expression may. */
 function settingSchema(setting: Setting): Schema {
-  const description =
-    'unit' in setting && setting.unit !== undefined
-      ? `${setting.description} Unit: ${setting.unit}.`
-      : setting.description;
-  const common = { description, ...(setting.default === undefined ? {} : { default: setting.default }) };
+  const common = {
+    description: descriptionOf(setting),
+    ...(setting.default === undefined ? {} : { default: setting.default }),
+  };
   if ('anyOf' in setting) return { ...common, anyOf: [...setting.anyOf.map(settingSchema), expression] };
   switch (setting.type) {
     case 'object':

@@ -1,7 +1,8 @@
-import { importKind, importTypes } from '../kinds/import.ts';
+import { importKind } from '../kinds/import.ts';
 import type { Kind } from '../kinds/kind.ts';
 import { kinds } from '../kinds/registry.ts';
-import { howKeys } from './overlay.ts';
+import { howKeys, howOf, type How } from './how.ts';
+import { readImport } from './import-entry.ts';
 import { didYouMean, suggestion } from './suggest.ts';
 import {
   describe,
@@ -39,7 +40,7 @@ export interface StageText {
   with: MapNode | undefined;
   inputs: MapNode | undefined;
   matrix: readonly Dimension[];
-  how: ReadonlyMap<(typeof howKeys)[number], Node>;
+  how: How;
 }
 
 const specKeys = [
@@ -54,7 +55,6 @@ const specKeys = [
   'profiles',
 ];
 const stageKeys = ['kind', 'description', 'inputs', 'with', 'matrix', ...howKeys];
-const importKeys = [...importTypes, 'description', 'revision', 'digest', 'token', ...howKeys];
 const profileKeys = ['description', 'params', 'inputs', 'stages', 'matrix'];
 const namePattern = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 
@@ -64,7 +64,8 @@ export function readSpecTree(tree: MapNode, faults: Faults): Spec {
   reader.checkVersion(tree);
   reader.checkProfiles(tree);
   const stages = new Map<string, StageText>();
-  for (const [name, entry] of reader.section(tree, 'inputs')) stages.set(name, reader.import(name, entry));
+  for (const [name, entry] of reader.section(tree, 'inputs'))
+    stages.set(name, readImport(name, entry, reader));
   const section = reader.section(tree, 'stages');
   for (const [name, entry] of section) {
     const earlier = stages.get(name);
@@ -77,17 +78,18 @@ export function readSpecTree(tree: MapNode, faults: Faults): Spec {
   return { name: reader.name(tree), params, matrix: reader.matrix(tree, params), stages };
 }
 
-class SpecReader {
-  readonly #faults: Faults;
+/** Reads one map of a spec after the other; every fault is added and reading goes on. */
+export class SpecReader {
+  readonly faults: Faults;
 
   constructor(faults: Faults) {
-    this.#faults = faults;
+    this.faults = faults;
   }
 
   refuseUnknown(map: MapNode, known: readonly string[], what: string): void {
     for (const [key, { keyPlace }] of map.entries) {
       if (known.includes(key)) continue;
-      this.#faults.add('UNKNOWN_KEY', keyPlace, {
+      this.faults.add('UNKNOWN_KEY', keyPlace, {
         message: `${what} has no ${key}`,
         hint: suggestion(key, known),
       });
@@ -98,17 +100,17 @@ class SpecReader {
     const version = tree.entries.get('fretsaw');
     const top = { ...tree.place, end: tree.place.start };
     const hint = 'the first line of a spec is: fretsaw: v1';
-    if (version === undefined) this.#faults.add('MISSING_KEY', top, { message: 'fretsaw is required', hint });
+    if (version === undefined) this.faults.add('MISSING_KEY', top, { message: 'fretsaw is required', hint });
     else if (version.value.kind !== 'scalar' || version.value.value !== 'v1') {
       const message = `fretsaw: expected v1, found ${describe(version.value)}`;
-      this.#faults.add('BAD_VALUE', version.value.place, { message, hint });
+      this.faults.add('BAD_VALUE', version.value.place, { message, hint });
     }
   }
 
   name(tree: MapNode): string {
     const entry = tree.entries.get('name');
     if (entry === undefined) {
-      this.#faults.add(
+      this.faults.add(
         'MISSING_KEY',
         { ...tree.place, end: tree.place.start },
         { message: 'name is required' },
@@ -123,17 +125,16 @@ class SpecReader {
   checkProfiles(tree: MapNode): void {
     for (const [name, { value }] of this.section(tree, 'profiles')) {
       if (value.kind === 'map') this.refuseUnknown(value, profileKeys, 'a profile');
-      else this.#wrongType(value, `profiles.${name}`, 'a map');
+      else this.wrongType(value, `profiles.${name}`, 'a map');
     }
   }
 
   checkParams(params: ReadonlyMap<string, Node>): void {
     for (const [name, value] of params) {
-      if (value.kind === 'scalar' && value.value === null)
-        this.#wrongType(value, `params.${name}`, 'a value');
+      if (value.kind === 'scalar' && value.value === null) this.wrongType(value, `params.${name}`, 'a value');
       if (value.kind !== 'scalar' || typeof value.value !== 'string' || !value.value.includes('${')) continue;
       const message = `params.${name}: a param is a plain value`;
-      this.#faults.add('BAD_EXPRESSION', value.place, { message, hint: 'write the value out' });
+      this.faults.add('BAD_EXPRESSION', value.place, { message, hint: 'write the value out' });
     }
   }
 
@@ -142,7 +143,7 @@ class SpecReader {
     const value = tree.entries.get(key)?.value;
     if (value === undefined) return new Map();
     if (value.kind !== 'map') {
-      this.#wrongType(value, key, 'a map');
+      this.wrongType(value, key, 'a map');
       return new Map();
     }
     for (const [name, { keyPlace }] of value.entries) this.#checkName(name, keyPlace);
@@ -160,7 +161,7 @@ class SpecReader {
       how: new Map(),
     };
     if (value.kind !== 'map') {
-      this.#wrongType(value, `stages.${name}`, 'a map with kind, inputs, with');
+      this.wrongType(value, `stages.${name}`, 'a map with kind, inputs, with');
       return blank;
     }
     this.refuseUnknown(value, stageKeys, 'a stage');
@@ -174,51 +175,12 @@ class SpecReader {
     };
   }
 
-  /** `{checkpoint: <location>, ...}` is a stage of kind import with the settings type and location. */
-  import(name: string, { keyPlace, value }: Entry): StageText {
-    const blank = { name, place: keyPlace, kind: importKind, inputs: undefined, matrix: [] };
-    if (value.kind !== 'map') {
-      this.#wrongType(value, `inputs.${name}`, 'a map like {checkpoint: <location>}');
-      return { ...blank, kind: undefined, with: undefined, how: new Map() };
-    }
-    this.refuseUnknown(value, importKeys, 'an input');
-    const given = importTypes.filter((type) => value.entries.has(type));
-    const [type, another] = given;
-    const entries = new Map<string, Entry>();
-    const location = type === undefined ? undefined : value.entries.get(type);
-    if (type === undefined || location === undefined) {
-      const message = `inputs.${name}: one of ${importTypes.join(', ')} is required`;
-      this.#faults.add('MISSING_KEY', keyPlace, {
-        message,
-        hint: 'it names the location, e.g. checkpoint: ./parent',
-      });
-      return { ...blank, kind: undefined, with: undefined, how: howOf(value) };
-    }
-    if (another !== undefined) {
-      const place = value.entries.get(another)?.keyPlace ?? keyPlace;
-      this.#faults.add('BAD_VALUE', place, {
-        message: `inputs.${name}: both ${type} and ${another}`,
-        hint: 'keep one',
-      });
-    }
-    entries.set('type', {
-      keyPlace: location.keyPlace,
-      value: { kind: 'scalar', place: location.keyPlace, value: type },
-    });
-    entries.set('location', location);
-    for (const key of ['revision', 'digest', 'token']) {
-      const entry = value.entries.get(key);
-      if (entry !== undefined) entries.set(key, entry);
-    }
-    return { ...blank, with: { kind: 'map', place: value.place, entries }, how: howOf(value) };
-  }
-
   matrix(tree: MapNode, params: ReadonlyMap<string, Node>): Dimension[] {
     const dimensions = this.#dimensions(tree, 'the spec');
     for (const { name, keyPlace } of dimensions) {
       if (params.has(name)) continue;
       const hint = suggestion(name, params.keys());
-      this.#faults.add('UNKNOWN_PARAM', keyPlace, {
+      this.faults.add('UNKNOWN_PARAM', keyPlace, {
         message: `matrix binds params, and there is no param ${name}`,
         hint,
       });
@@ -238,7 +200,7 @@ class SpecReader {
         [...others].filter((other) => other !== name),
       );
       const hint = other ?? 'e.g. kind: command';
-      this.#faults.add('MISSING_KEY', keyPlace, { message: `stages.${name}: kind is required`, hint });
+      this.faults.add('MISSING_KEY', keyPlace, { message: `stages.${name}: kind is required`, hint });
       return undefined;
     }
     const text = this.#text(entry.value, `stages.${name}.kind`);
@@ -248,7 +210,7 @@ class SpecReader {
       const message = text === 'import' ? 'import is not for stages' : `there is no kind ${text}`;
       const names = [...kinds.keys()].filter((known) => known !== 'import');
       const hint = text === 'import' ? 'write the entry under inputs:' : suggestion(text, names);
-      this.#faults.add('UNKNOWN_KIND', entry.value.place, { message, hint });
+      this.faults.add('UNKNOWN_KIND', entry.value.place, { message, hint });
       return undefined;
     }
     return kind;
@@ -260,47 +222,29 @@ class SpecReader {
     for (const [name, { keyPlace, value }] of matrix?.entries ?? []) {
       this.#checkName(name, keyPlace);
       if (value.kind !== 'list' || value.items.length === 0) {
-        this.#faults.add('BAD_MATRIX', value.place, {
+        this.faults.add('BAD_MATRIX', value.place, {
           message: `matrix.${name}: expected a list with at least one value`,
         });
-      } else dimensions.push({ name, keyPlace, values: this.#legValues(name, value) });
+      } else dimensions.push({ name, keyPlace, values: legValues(name, value, this.faults) });
     }
     return dimensions;
-  }
-
-  #legValues(name: string, list: ListNode): ScalarNode[] {
-    const values: ScalarNode[] = [];
-    const seen = new Set<string>();
-    for (const item of list.items) {
-      const isScalar = item.kind === 'scalar' && item.value !== null;
-      const label = isScalar ? String(item.value) : '';
-      if (!isScalar || !/^[^\s,=[\]*]+$/.test(label)) {
-        const message = `matrix.${name}: expected short text or a number, found ${describe(item)}`;
-        const hint = 'the value becomes part of the name of a leg: no spaces, commas, =, *, brackets';
-        this.#faults.add('BAD_MATRIX', item.place, { message, hint });
-      } else if (seen.has(label)) {
-        this.#faults.add('BAD_MATRIX', item.place, { message: `matrix.${name}: ${label} is here twice` });
-      } else values.push(item);
-      seen.add(label);
-    }
-    return values;
   }
 
   #map(map: MapNode, key: string, what: string): MapNode | undefined {
     const value = map.entries.get(key)?.value;
     if (value === undefined || value.kind === 'map') return value;
-    this.#wrongType(value, `${what}: ${key}`, 'a map');
+    this.wrongType(value, `${what}: ${key}`, 'a map');
     return undefined;
   }
 
   #text(node: Node, path: string): string | undefined {
     if (node.kind === 'scalar' && typeof node.value === 'string') return node.value;
-    this.#wrongType(node, path, 'text');
+    this.wrongType(node, path, 'text');
     return undefined;
   }
 
-  #wrongType(node: Node, path: string, expected: string): void {
-    this.#faults.add('WRONG_TYPE', node.place, {
+  wrongType(node: Node, path: string, expected: string): void {
+    this.faults.add('WRONG_TYPE', node.place, {
       message: `${path}: expected ${expected}, found ${describe(node)}`,
     });
   }
@@ -308,15 +252,25 @@ class SpecReader {
   #checkName(name: string, place: Place): void {
     if (namePattern.test(name)) return;
     const hint = 'a letter, then letters, digits, - and _; at most 64';
-    this.#faults.add('BAD_NAME', place, { message: `${JSON.stringify(name)} is not a name`, hint });
+    this.faults.add('BAD_NAME', place, { message: `${JSON.stringify(name)} is not a name`, hint });
   }
 }
 
-function howOf(map: MapNode): StageText['how'] {
-  const how = new Map<(typeof howKeys)[number], Node>();
-  for (const key of howKeys) {
-    const entry = map.entries.get(key);
-    if (entry !== undefined) how.set(key, entry.value);
+/** Values become parts of names (`evaluate[effort=low]`), so they are short and distinct. */
+function legValues(name: string, list: ListNode, faults: Faults): ScalarNode[] {
+  const values: ScalarNode[] = [];
+  const seen = new Set<string>();
+  for (const item of list.items) {
+    const isScalar = item.kind === 'scalar' && item.value !== null;
+    const label = isScalar ? String(item.value) : '';
+    if (!isScalar || !/^[^\s,=[\]*]+$/.test(label)) {
+      const message = `matrix.${name}: expected short text or a number, found ${describe(item)}`;
+      const hint = 'the value becomes part of the name of a leg: no spaces, commas, =, *, brackets';
+      faults.add('BAD_MATRIX', item.place, { message, hint });
+    } else if (seen.has(label)) {
+      faults.add('BAD_MATRIX', item.place, { message: `matrix.${name}: ${label} is here twice` });
+    } else values.push(item);
+    seen.add(label);
   }
-  return how;
+  return values;
 }

@@ -36,13 +36,19 @@ export function editDistance(a: string, b: string): number {
     const row = [i];
     for (let j = 1; j <= b.length; j++) {
       const cost = a[i - 1] === b[j - 1] ? 0 : 1;
-      let least = Math.min((previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, (previous[j - 1] ?? 0) + cost);
-      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      if (isSwap) least = Math.min(least, (older[j - 2] ?? 0) + 1);
-      row.push(least);
+      const least = Math.min((previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, (previous[j - 1] ?? 0) + cost);
+      row.push(
+        isSwap(a.slice(Math.max(0, i - 2), i), b.slice(Math.max(0, j - 2), j))
+          ? Math.min(least, (older[j - 2] ?? 0) + 1)
+          : least,
+      );
     }
     older = previous;
     previous = row;
   }
   return previous[b.length] ?? 0;
+}
+
+function isSwap(a: string, b: string): boolean {
+  return a.length === 2 && b.length === 2 && a[0] === b[1] && a[1] === b[0];
 }

@@ -53,17 +53,17 @@ export const pretrainKind: Kind = {
   name: 'pretrain',
   version: 1,
   summary: 'Trains the tiny parent of the rehearsal from nothing on its seeded tasks.',
-  example: 'parent: { kind: pretrain, with: { steps: 3600, batch_size: 32 } }',
+  example: 'parent: { kind: pretrain, with: { steps: 3750, batch_size: 32 } }',
   with: settings({
     seed,
-    steps: integer('Optimiser steps.', { default: 3600, minimum: 1, unit: 'steps' }),
+    steps: integer('Optimiser steps.', { default: 3750, minimum: 1, unit: 'steps' }),
     batch_size: integer('Rows a step.', { default: 32, minimum: 1, unit: 'rows' }),
     sequence_length: integer('Length of a row.', { default: 96, minimum: 8, unit: 'tokens' }),
     learning_rate: number('Peak learning rate.', { default: 3e-3, exclusiveMinimum: 0, maximum: 1 }),
     last_learning_rate: number('Learning rate of the last step.', { default: 1e-5, minimum: 0, maximum: 1 }),
     warmup_steps: integer('Steps over which the rate rises.', { default: 100, minimum: 0, unit: 'steps' }),
     decay_from: number('Share of the steps after which the rate falls.', {
-      default: 0.5,
+      default: 0.4,
       minimum: 0,
       maximum: 1,
     }),
@@ -75,6 +75,7 @@ export const pretrainKind: Kind = {
     weight_decay: number('Weight decay.', { default: 0.05, minimum: 0 }),
     clip: number('Largest norm of the gradient.', { default: 1, exclusiveMinimum: 0 }),
     balance: number('Weight of the loss that spreads tokens over experts.', { default: 0.004, minimum: 0 }),
+    late_balance: number('The same once the learning rate falls.', { default: 0.01, minimum: 0 }),
     thin_rows: number(
       'Share of the rows trained with layers windowed and experts left out, so that the method has room.',
       {
@@ -83,6 +84,11 @@ export const pretrainKind: Kind = {
         maximum: 1,
       },
     ),
+    late_thin_rows: number('The same once the learning rate falls.', {
+      default: 0.25,
+      minimum: 0,
+      maximum: 1,
+    }),
     thin_layers: integer('Full-attention layers windowed in such a row, at most.', {
       default: 2,
       minimum: 0,

@@ -36,11 +36,9 @@ export function kindVersions(reading: CodeReading, names: Iterable<string> = kin
 /** What to write to kinds/pinned.json. */
 export function pinKinds(reading: CodeReading): Pinned {
   const digests = new CodeDigests(reading);
-  const entries = [...kinds.values()].map((kind) => [
-    kind.name,
-    { version: kind.version, code: digests.of(kind) },
-  ]);
-  return { schema: 'fretsaw/pinned-kinds/v1', kinds: Object.fromEntries(entries) };
+  const entries: Record<string, { version: number; code: Digest }> = {};
+  for (const kind of kinds.values()) entries[kind.name] = { version: kind.version, code: digests.of(kind) };
+  return { schema: 'fretsaw/pinned-kinds/v1', kinds: entries };
 }
 
 function versionFor(

@@ -7,7 +7,7 @@ const all = [...kinds.values()];
 
 function visit(setting: Setting, path: string, see: (setting: Setting, path: string) => void): void {
   see(setting, path);
-  if ('anyOf' in setting) setting.anyOf.forEach((choice, i) => visit(choice, `${path}|${i}`, see));
+  if ('anyOf' in setting) for (const choice of setting.anyOf) visit(choice, `${path}|`, see);
   else if (setting.type === 'array') visit(setting.items, `${path}[]`, see);
   else if (setting.type === 'object') {
     for (const [key, property] of Object.entries(setting.properties)) visit(property, `${path}.${key}`, see);
@@ -19,7 +19,9 @@ describe('every kind', () => {
   it.each(all)('$name describes each of its settings, inputs and itself', (kind) => {
     expect(kind.summary).toMatch(/\.$/);
     expect(kind.example).toContain(kind.name === 'import' ? 'inputs:' : `kind: ${kind.name}`);
-    visit(kind.with, kind.name, (setting, path) => expect(setting.description, path).not.toBe(''));
+    visit(kind.with, kind.name, (setting, path) => {
+      expect(setting.description, path).not.toBe('');
+    });
     if (kind.inputs !== 'open')
       for (const port of Object.values(kind.inputs)) expect(port.description).not.toBe('');
   });
