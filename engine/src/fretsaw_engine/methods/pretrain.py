@@ -294,7 +294,8 @@ def thinning(
 def _mixture(
     settings: PretrainSettings, renderer: Renderer, rng: random.Random
 ) -> Iterator[Lesson]:
-    kinds = list(settings.mixture)
+    # The order of the keys in a job file must not matter.
+    kinds = [kind for kind in (*tasks.TASKS, DRILL) if kind in settings.mixture]
     weights = [settings.mixture[kind] for kind in kinds]
     drills = _drills(settings, settings.drill_pairs[1], renderer, rng)
     task_settings = {
