@@ -28,14 +28,13 @@ interface PeerAnswer {
   picks: number[] | null;
 }
 
-const smallest: ChoiceProblem = { layers: ['only'], scores: [[1, 0]], rows: [] };
 const python = preparePeers();
 const config = join(root, 'test/fixtures/configs/gpt-oss-120b.json');
 const model = parseModelConfig(parseJson(readFileSync(config, 'utf8'), config));
 const settings = parseSelectSettings({ value: paperScenarios, path: 'with' });
 const solver = await openSolver(() => performance.now());
 // The first solve compiles the solver; the figures are of a warm one.
-solver.solve(smallest, 60);
+solver.solve(select(solver, { scores: largeScores(99), model, settings }).problem, 60);
 
 const lines: string[][] = [];
 for (const seed of seeds) {
