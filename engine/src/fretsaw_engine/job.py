@@ -1,4 +1,4 @@
-"""The door between Fretsaw's control plane and a stage: job file in, events out, done-manifest last.
+"""The door between the control plane and a stage: job file in, events out, done-manifest last.
 
 The job file is JSON (`engine/contract/job.v1.schema.json`). While a stage runs it appends one JSON
 object a line to the events file (`event.v1.schema.json`). Outputs are folders. When they are
@@ -170,7 +170,7 @@ class Job:
 
     @property
     def should_stop(self) -> bool:
-        """True once SIGTERM came: take a last snapshot and raise PREEMPTED at the next safe place."""
+        """True once SIGTERM came: take a last snapshot and raise PREEMPTED when it is safe."""
         return self._stop.is_set()
 
     def stop_if_asked(self) -> None:
@@ -233,12 +233,20 @@ def run_job(job: Job, stage: Callable[[Job], None]) -> int:
         code = "DISK_FULL" if error.errno == 28 else "ENGINE_BUG"
         return _failed(job, code, str(error), {"traceback": traceback.format_exc()})
     except Exception as error:  # every other exception is our bug, said as such
-        out_of_memory = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(
-            error
-        )
-        code = "OUT_OF_MEMORY" if out_of_memory else "ENGINE_BUG"
         message = f"{type(error).__name__}: {error}"
-        return _failed(job, code, message, {"traceback": traceback.format_exc()})
+        return _failed(job, _code_of(error), message, {"traceback": traceback.format_exc()})
+
+
+def _code_of(error: Exception) -> str:
+    """The code of an exception that is known by its text alone: other languages' libraries wrap
+    theirs (safetensors says "os error 28" for a full disk, torch names its CPU allocator).
+    """
+    text = str(error)
+    if "os error 28" in text:
+        return "DISK_FULL"
+    if type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text:
+        return "OUT_OF_MEMORY"
+    return "ENGINE_BUG"
 
 
 def write_done(job: Job) -> None:
