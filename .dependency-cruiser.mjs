@@ -12,7 +12,18 @@ const allowed = {
   workflows: ['core'],
   activities: ['core', 'kinds', 'store', 'lineage', 'selection', 'costs', 'evaluation', 'report'],
   workers: ['core', 'activities', 'store', 'lineage'],
-  cli: ['core', 'compiler', 'kinds', 'costs', 'selection', 'store', 'lineage', 'evaluation', 'report', 'workers'],
+  cli: [
+    'core',
+    'compiler',
+    'kinds',
+    'costs',
+    'selection',
+    'store',
+    'lineage',
+    'evaluation',
+    'report',
+    'workers',
+  ],
 };
 const typesOnly = {
   store: ['kinds'],
@@ -52,9 +63,24 @@ const typeArrow = (from) => ({
 
 export default {
   forbidden: [
-    { name: 'no-cycle', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
-    { name: 'core-is-pure', severity: 'error', from: { path: '^(core|selection|costs)/' }, to: { dependencyTypes: ['core'] } },
-    { name: 'workflows-no-node', severity: 'error', from: { path: '^workflows/' }, to: { dependencyTypes: ['core'] } },
+    {
+      name: 'no-cycle',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'core-is-pure',
+      severity: 'error',
+      from: { path: '^(core|selection|costs)/' },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'workflows-no-node',
+      severity: 'error',
+      from: { path: '^workflows/' },
+      to: { dependencyTypes: ['core'] },
+    },
     ...folders.map(arrow),
     ...Object.keys(typesOnly).map(typeArrow),
   ],
@@ -62,6 +88,9 @@ export default {
     tsConfig: { fileName: 'tsconfig.json' },
     tsPreCompilationDeps: true,
     doNotFollow: { path: 'node_modules' },
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'require', 'node', 'default'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default'],
+    },
   },
 };

@@ -1,4 +1,8 @@
-import { WorkflowExecutionAlreadyStartedError, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import {
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowFailedError,
+  type WorkflowHandle,
+} from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure, TerminatedFailure } from '@temporalio/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hexOf } from '../core/digest.ts';
@@ -40,7 +44,9 @@ export class StageWaiters {
 
   async await(requests: readonly StageRequest[], pulse: Pulse): Promise<AwaitedStages> {
     const beatMs = ((requests[0]?.heartbeatSeconds ?? 15) * 1000) / 3;
-    const timer = setInterval(() => { pulse.beat(requests.length); }, beatMs);
+    const timer = setInterval(() => {
+      pulse.beat(requests.length);
+    }, beatMs);
     const ended: AwaitedStages['ended'] = [];
     const follow = async (request: StageRequest): Promise<void> => {
       ended.push([request.stage, await this.#watch(request).outcome]);
@@ -61,7 +67,11 @@ export class StageWaiters {
   #watch(request: StageRequest): Watch {
     const known = this.#watches.get(nameOf(request));
     if (known !== undefined) return known;
-    const watch: Watch = { handle: undefined, outcome: Promise.resolve({ kind: 'cancelled' }), isLeft: false };
+    const watch: Watch = {
+      handle: undefined,
+      outcome: Promise.resolve({ kind: 'cancelled' }),
+      isLeft: false,
+    };
     watch.outcome = this.#follow(request, watch);
     this.#watches.set(nameOf(request), watch);
     return watch;
@@ -115,17 +125,31 @@ async function join(deps: ActivityDeps, request: StageRequest): Promise<StageHan
     staticSummary: `${request.stage} (${request.kind})`,
   };
   try {
-    return await deps.client.workflow.start<RunStage>('runStage', { ...options, workflowIdConflictPolicy: 'FAIL', requestEagerStart: true });
+    return await deps.client.workflow.start<RunStage>('runStage', {
+      ...options,
+      workflowIdConflictPolicy: 'FAIL',
+      requestEagerStart: true,
+    });
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-    return await deps.client.workflow.signalWithStart<RunStage, [string]>('runStage', { ...options, signal: 'join', signalArgs: [request.run] });
+    return await deps.client.workflow.signalWithStart<RunStage, [string]>('runStage', {
+      ...options,
+      signal: 'join',
+      signalArgs: [request.run],
+    });
   }
 }
 
 function aborted(pulse: Pulse): Promise<'aborted'> {
   return new Promise((resolve) => {
     if (pulse.signal.aborted) resolve('aborted');
-    pulse.signal.addEventListener('abort', () => { resolve('aborted'); }, { once: true });
+    pulse.signal.addEventListener(
+      'abort',
+      () => {
+        resolve('aborted');
+      },
+      { once: true },
+    );
   });
 }
 
@@ -146,5 +170,7 @@ function toOutcome(error: WorkflowFailedError, { key }: StageRequest): StageOutc
 }
 
 function attemptsIn(details: unknown): number {
-  return typeof details === 'object' && details !== null && 'attempts' in details ? Number(details.attempts) : 0;
+  return typeof details === 'object' && details !== null && 'attempts' in details
+    ? Number(details.attempts)
+    : 0;
 }

@@ -57,12 +57,17 @@ export async function bindStages(deps: ActivityDeps, { request, ready, known }: 
 
 function digestOf(stage: PlannedStage, source: Source, outputs: ReadonlyMap<string, Outputs>): Digest {
   const ref = outputs.get(source.stage)?.[source.output];
-  if (ref === undefined) throw new Error(`bug: ${stage.name} is bound before ${source.stage}.${source.output} is known`);
+  if (ref === undefined)
+    throw new Error(`bug: ${stage.name} is bound before ${source.stage}.${source.output} is known`);
   return ref.digest;
 }
 
 /** A stage to recompute asks for the generation after the one that holds when its run comes to it. */
-async function generationToMake(deps: ActivityDeps, name: string, { key, request }: Bind): Promise<StageRequest['recompute']> {
+async function generationToMake(
+  deps: ActivityDeps,
+  name: string,
+  { key, request }: Bind,
+): Promise<StageRequest['recompute']> {
   if (request.recompute?.stage !== name) return undefined;
   const latest = await deps.store.records.latest(key);
   return { generation: (latest?.generation ?? 0) + 1, reason: request.recompute.reason };

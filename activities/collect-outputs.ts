@@ -22,7 +22,10 @@ async function collectByManifest({ deps, request, document }: Work, folder: JobF
   const done = await folder.readDone();
   if (done === undefined) throw await failureOf(folder);
   if (done.key !== request.key || done.attempt !== folder.attempt) {
-    throw new Failure('CORRUPT', `done-manifest of ${done.key} attempt ${done.attempt}, expected ${request.key} attempt ${folder.attempt}`);
+    throw new Failure(
+      'CORRUPT',
+      `done-manifest of ${done.key} attempt ${done.attempt}, expected ${request.key} attempt ${folder.attempt}`,
+    );
   }
   const types = Object.entries(outputsOf(kindNamed(document.kind), document.with));
   const stored: Record<string, ArtifactRef> = {};
@@ -39,7 +42,9 @@ async function collectOfCommand({ deps, document }: Work, folder: JobFolder): Pr
   const types = outputsOf(kindNamed(document.kind), document.with);
   const stored: Record<string, ArtifactRef> = {};
   for (const [name, path] of commandOutputs(document.with)) {
-    const ref = await deps.store.artifacts.putFolder(join(folder.files, path), { type: types[name] ?? 'folder' });
+    const ref = await deps.store.artifacts.putFolder(join(folder.files, path), {
+      type: types[name] ?? 'folder',
+    });
     if (ref.sizeBytes === 0 && (await deps.store.artifacts.manifest(ref.digest))?.files.length === 0) {
       throw new Failure('COMMAND_FAILED', `exit code 0, but nothing was written to output ${name} (${path})`);
     }
@@ -53,7 +58,8 @@ async function failureOf(folder: JobFolder): Promise<Failure> {
   const log = await folder.tailLog(20);
   const details = { attempt: folder.attempt, folder: folder.path, log };
   const said = await readFirstFailure(folder.events);
-  if (said !== undefined) return new Failure(said.code, said.message, { details: { ...details, ...said.details } });
+  if (said !== undefined)
+    return new Failure(said.code, said.message, { details: { ...details, ...said.details } });
   const exit = await folder.readExit();
   if (exit === undefined || exit === 128 + 9) {
     return new Failure('NODE_LOST', 'the job was killed', { details });

@@ -29,7 +29,11 @@ export interface Work {
  * still at work or done; leaves the outputs in the store and a note of how it went. The record is
  * written by `publishStage`, on the control pool: here and now if this is it.
  */
-export async function executeStage(deps: ActivityDeps, request: StageRequest, pulse: Pulse): Promise<AttemptEnd> {
+export async function executeStage(
+  deps: ActivityDeps,
+  request: StageRequest,
+  pulse: Pulse,
+): Promise<AttemptEnd> {
   if (!request.isControlPool) return await makeOutputs(deps, request, pulse);
   const known = await lookUpStage(deps, request);
   if (known !== undefined) return { kind: 'published', result: { kind: 'cached', outputs: known } };
@@ -115,7 +119,9 @@ async function note({ deps, request, document }: Work, taken: TakenAttempt, endi
     code: deps.codes[document.kind] ?? request.key,
     versions: { ...deps.tools },
     resources: { ...request.resources },
-    ...(taken.resume === undefined ? {} : { resumedFrom: { attempt: taken.resume.attempt, step: taken.resume.step } }),
+    ...(taken.resume === undefined
+      ? {}
+      : { resumedFrom: { attempt: taken.resume.attempt, step: taken.resume.step } }),
     ...ending,
   });
 }

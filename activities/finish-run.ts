@@ -13,7 +13,10 @@ export interface FinishedRun {
 }
 
 /** Writes down how a run ended. */
-export async function finishRun({ store }: ActivityDeps, { request, summary, finishedAt, outcomes }: FinishedRun): Promise<void> {
+export async function finishRun(
+  { store }: ActivityDeps,
+  { request, summary, finishedAt, outcomes }: FinishedRun,
+): Promise<void> {
   await writeRunFinished(store.documents, {
     schema: 'fretsaw/run-finished/v1',
     run: request.run,

@@ -14,10 +14,19 @@ interface JobOf {
 }
 
 /** How the job of a stage is started on this host. */
-export function commandFor(deps: ActivityDeps, request: StageRequest, { document, folder }: JobOf): JobCommand {
+export function commandFor(
+  deps: ActivityDeps,
+  request: StageRequest,
+  { document, folder }: JobOf,
+): JobCommand {
   const { programs } = deps;
   const threads = String(Math.max(1, Math.floor(request.resources.cpus)));
-  const env = { ...programs.env, OMP_NUM_THREADS: threads, ...secretsOf(deps, request), FRETSAW_JOB: folder.job };
+  const env = {
+    ...programs.env,
+    OMP_NUM_THREADS: threads,
+    ...secretsOf(deps, request),
+    FRETSAW_JOB: folder.job,
+  };
   const ranks = Math.max(1, request.resources.gpus);
   const runner = kindNamed(document.kind).runner;
   switch (runner) {
@@ -31,7 +40,13 @@ export function commandFor(deps: ActivityDeps, request: StageRequest, { document
       };
     case 'node':
     case 'inline':
-      return { runner: 'node', argv: [programs.node, programs.job, folder.job], env, cwd: folder.path, ranks: 1 };
+      return {
+        runner: 'node',
+        argv: [programs.node, programs.job, folder.job],
+        env,
+        cwd: folder.path,
+        ranks: 1,
+      };
     case 'command':
       return {
         runner: 'command',
@@ -55,13 +70,18 @@ function userArgv(document: KeyDocument, folder: JobFolder): string[] {
   for (const [name, path] of commandOutputs(document.with)) folders.set(name, join(folder.files, path));
   const argv = document.with['argv'];
   if (!Array.isArray(argv)) throw new Failure('BAD_INPUT', 'argv: expected a list');
-  return argv.map((word) => String(word).replace(/\{([^{}]+)\}/g, (all, name: string) => folders.get(name) ?? all));
+  return argv.map((word) =>
+    String(word).replace(/\{([^{}]+)\}/g, (all, name: string) => folders.get(name) ?? all),
+  );
 }
 
 function userEnv(deps: ActivityDeps, env: Json | undefined): Record<string, string> {
   if (typeof env !== 'object' || env === null) return {};
   return Object.fromEntries(
-    Object.entries(env).map(([name, value]) => [name, isSecret(value) ? secretValue(deps, value.secret) : String(value)]),
+    Object.entries(env).map(([name, value]) => [
+      name,
+      isSecret(value) ? secretValue(deps, value.secret) : String(value),
+    ]),
   );
 }
 
@@ -75,7 +95,8 @@ function secretsOf(deps: ActivityDeps, request: StageRequest): Record<string, st
 
 function secretValue(deps: ActivityDeps, name: string): string {
   const value = deps.secret(name);
-  if (value === undefined) throw new Failure('BAD_INPUT', `this worker has no secret ${name}: set it in its environment`);
+  if (value === undefined)
+    throw new Failure('BAD_INPUT', `this worker has no secret ${name}: set it in its environment`);
   return value;
 }
 

@@ -28,7 +28,10 @@ export async function readPlan(documents: Documents, run: string): Promise<Index
 export function graphOf(plan: Plan): Graph {
   const index = new Map(plan.stages.map((stage, at) => [stage.name, at]));
   return {
-    stages: plan.stages.map((stage) => ({ name: stage.name, after: stage.after.map((name) => index.get(name) ?? -1) })),
+    stages: plan.stages.map((stage) => ({
+      name: stage.name,
+      after: stage.after.map((name) => index.get(name) ?? -1),
+    })),
   };
 }
 

@@ -11,7 +11,10 @@ import type { JobArtifact, JobInput } from './job-folder.ts';
 import type { TakenAttempt } from './take-attempt.ts';
 
 /** Puts into a new attempt's folder all that its runner reads; inputs are verified, shared, read-only views. */
-export async function prepareJob({ deps, request, document }: Work, { folder, resume }: TakenAttempt): Promise<void> {
+export async function prepareJob(
+  { deps, request, document }: Work,
+  { folder, resume }: TakenAttempt,
+): Promise<void> {
   const kind = kindNamed(document.kind);
   const inputs: { [name: string]: JobInput } = {};
   for (const [name, digests] of Object.entries(document.inputs)) {
@@ -37,7 +40,10 @@ export async function prepareJob({ deps, request, document }: Work, { folder, re
 }
 
 async function viewInput(artifacts: Artifacts, digests: InputDigests): Promise<JobInput> {
-  const view = async (digest: Digest): Promise<JobArtifact> => ({ digest, path: await artifacts.view(digest) });
+  const view = async (digest: Digest): Promise<JobArtifact> => ({
+    digest,
+    path: await artifacts.view(digest),
+  });
   if (typeof digests === 'string') return await view(digests);
   if (isList(digests)) return await Promise.all(digests.map(view));
   const named = Object.entries(digests).map(async ([name, digest]) => [name, await view(digest)] as const);

@@ -30,7 +30,17 @@ export async function publishStage({ store }: ActivityDeps, request: StageReques
 
 /** A record says run, stage and outputs once, not with each attempt. */
 function toNote(attempt: AttemptPredicate): AttemptNote {
-  const { attempt: number, startedAt, finishedAt, host, launcher, code, versions, resources, outcome } = attempt;
+  const {
+    attempt: number,
+    startedAt,
+    finishedAt,
+    host,
+    launcher,
+    code,
+    versions,
+    resources,
+    outcome,
+  } = attempt;
   return {
     ...{ attempt: number, startedAt, finishedAt, host, launcher, code, versions, resources, outcome },
     ...(attempt.resumedFrom === undefined ? {} : { resumedFrom: attempt.resumedFrom }),

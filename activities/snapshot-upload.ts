@@ -28,6 +28,8 @@ export async function uploadSnapshots({ deps, request }: Work, folder: JobFolder
 }
 
 async function readState(path: string): Promise<Record<string, unknown>> {
-  const document = JSON.parse(await readFile(join(path, 'snapshot.json'), 'utf8')) as { state?: Record<string, unknown> };
+  const document = JSON.parse(await readFile(join(path, 'snapshot.json'), 'utf8')) as {
+    state?: Record<string, unknown>;
+  };
   return document.state ?? {};
 }

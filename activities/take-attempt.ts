@@ -49,7 +49,11 @@ export async function takeAttempt(work: Work): Promise<TakenAttempt | { kind: 's
 }
 
 /** Looks at the newest attempt: something to go on with, or (undefined) something that is surely over. */
-async function examine(work: Work, attempt: number, host: string): Promise<TakenAttempt | { kind: 'stored' } | undefined> {
+async function examine(
+  work: Work,
+  attempt: number,
+  host: string,
+): Promise<TakenAttempt | { kind: 'stored' } | undefined> {
   const { deps, request } = work;
   const note = await readAttempt(deps.store.documents, request.key, attempt);
   if (note?.outcome === 'done' && (await isUnpublished(work, note.outputs ?? {}))) return { kind: 'stored' };
@@ -98,7 +102,12 @@ async function newestGoodSnapshot({ deps, request }: Work): Promise<ResumePoint 
       const path = await deps.store.artifacts.view(snapshot.artifact.digest);
       return { path, step: snapshot.step, attempt: snapshot.attempt };
     } catch (error) {
-      if (!isFailure(error, 'CORRUPT') && !isFailure(error, 'NOT_FOUND') && !isFailure(error, 'DIGEST_MISMATCH')) throw error;
+      if (
+        !isFailure(error, 'CORRUPT') &&
+        !isFailure(error, 'NOT_FOUND') &&
+        !isFailure(error, 'DIGEST_MISMATCH')
+      )
+        throw error;
     }
   }
   return undefined;

@@ -23,7 +23,9 @@ export function toApplicationFailure(error: unknown): Error {
 }
 
 /** Wraps every function of `activities` so that what it throws has a code. */
-export function withFailureCodes<T extends Record<string, (...args: never[]) => Promise<unknown>>>(activities: T): T {
+export function withFailureCodes<T extends Record<string, (...args: never[]) => Promise<unknown>>>(
+  activities: T,
+): T {
   const wrapped = Object.entries(activities).map(([name, run]) => [
     name,
     async (...args: never[]): Promise<unknown> => {

@@ -45,7 +45,8 @@ Example:
   {
     name: 'run',
     summary: 'make what a spec asks for; what is in the store already is not made again',
-    usage: 'fretsaw run <spec> [--profile <name>] [--param <name>=<value>]... [--recompute <stage> --reason <text>]',
+    usage:
+      'fretsaw run <spec> [--profile <name>] [--param <name>=<value>]... [--recompute <stage> --reason <text>]',
     details: `Options:
   --profile <name>      use the spec's profile of this name
   --param name=value    set a param of the spec; may be given several times
@@ -100,7 +101,8 @@ Example:
     name: 'logs',
     summary: 'what the jobs of a stage wrote',
     usage: 'fretsaw logs <run> <stage> [-f] [--attempt <n>]',
-    details: 'Options:\n  -f, --follow     go on until the stage has ended\n  --attempt <n>    another attempt than the newest\n\nExample:\n  fretsaw logs last distill -f\n',
+    details:
+      'Options:\n  -f, --follow     go on until the stage has ended\n  --attempt <n>    another attempt than the newest\n\nExample:\n  fretsaw logs last distill -f\n',
     load: () => import('./logs.ts'),
   },
   {
@@ -114,13 +116,15 @@ Example:
     name: 'lineage',
     summary: 'what an artifact was made of, what was made of it, how two differ',
     usage: 'fretsaw lineage <artifact> | lineage impact <artifact> | lineage diff <a> <b>',
-    details: 'An artifact is a digest, the beginning of one, or <stage>.<output>.\n\nExample:\n  fretsaw lineage distill.checkpoint\n',
+    details:
+      'An artifact is a digest, the beginning of one, or <stage>.<output>.\n\nExample:\n  fretsaw lineage distill.checkpoint\n',
     load: () => import('./lineage.ts'),
   },
   {
     name: 'artifact',
     summary: 'list artifacts, print a file of one, or copy one out of the store',
-    usage: 'fretsaw artifact ls [<artifact>] | cat <artifact> <path> | export <artifact> <folder> [--config-form puzzle|per-layer]',
+    usage:
+      'fretsaw artifact ls [<artifact>] | cat <artifact> <path> | export <artifact> <folder> [--config-form puzzle|per-layer]',
     details: 'Example:\n  fretsaw artifact export average.checkpoint ./child\n',
     load: () => import('./artifact.ts'),
   },
@@ -128,7 +132,8 @@ Example:
     name: 'pin',
     summary: "write the digests of a spec's inputs into the spec",
     usage: 'fretsaw pin <spec> [<input>...] [--dry-run]',
-    details: 'Comments and layout of the file stay as they are.\n\nExample:\n  fretsaw pin specs/gpt-oss-puzzle-88b.yaml\n',
+    details:
+      'Comments and layout of the file stay as they are.\n\nExample:\n  fretsaw pin specs/gpt-oss-puzzle-88b.yaml\n',
     load: () => import('./pin.ts'),
   },
   {

@@ -37,7 +37,8 @@ export const command: Command = {
       checkDisk(invocation),
     ]);
     const isBad = checks.some(({ state }) => state === 'bad');
-    if (invocation.json) invocation.terminal.out(`${JSON.stringify({ fretsaw: version, ok: !isBad, checks })}\n`);
+    if (invocation.json)
+      invocation.terminal.out(`${JSON.stringify({ fretsaw: version, ok: !isBad, checks })}\n`);
     else invocation.terminal.out(render(checks, invocation));
     return isBad ? exitCodes.failed : exitCodes.ok;
   },
@@ -47,7 +48,10 @@ function render(checks: readonly Check[], { terminal }: Invocation): string {
   const colors = { ok: 'green', bad: 'red', off: 'dim' } as const;
   const width = Math.max(...checks.map(({ name }) => name.length));
   return checks
-    .map(({ name, state, found, hint }) => `${paint(terminal, colors[state], state.padEnd(3))}  ${name.padEnd(width)}  ${found}\n${hint === undefined ? '' : `     ${hint}\n`}`)
+    .map(
+      ({ name, state, found, hint }) =>
+        `${paint(terminal, colors[state], state.padEnd(3))}  ${name.padEnd(width)}  ${found}\n${hint === undefined ? '' : `     ${hint}\n`}`,
+    )
     .join('');
 }
 
@@ -55,13 +59,20 @@ async function checkNode(): Promise<Check> {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const isNew = major > leastNode[0] || (major === leastNode[0] && minor >= leastNode[1]);
   const found = `${process.versions.node}, fretsaw ${version}`;
-  return isNew ? { name: 'node', state: 'ok', found } : { name: 'node', state: 'bad', found, hint: `install Node ${leastNode.join('.')} or newer` };
+  return isNew
+    ? { name: 'node', state: 'ok', found }
+    : { name: 'node', state: 'bad', found, hint: `install Node ${leastNode.join('.')} or newer` };
 }
 
 async function checkBuild({ installation: { root } }: Invocation): Promise<Check> {
   const path = programPaths.build(root);
-  if (!existsSync(path)) return { name: 'build', state: 'bad', found: `none in ${dirname(path)}`, hint: 'npm run setup' };
-  return { name: 'build', state: 'ok', found: `${dirname(path)} ${/"build":"(\w{12})/.exec(readFileSync(path, 'utf8'))?.[1] ?? ''}` };
+  if (!existsSync(path))
+    return { name: 'build', state: 'bad', found: `none in ${dirname(path)}`, hint: 'npm run setup' };
+  return {
+    name: 'build',
+    state: 'ok',
+    found: `${dirname(path)} ${/"build":"(\w{12})/.exec(readFileSync(path, 'utf8'))?.[1] ?? ''}`,
+  };
 }
 
 async function checkPython({ installation: { root } }: Invocation): Promise<Check> {
@@ -84,15 +95,25 @@ async function checkServer({ env, cwd }: Invocation): Promise<Check> {
   const { namedCluster } = await import('../workers/cluster.ts');
   const named = namedCluster(env);
   const server = findServer(homePaths(env, cwd).temporal);
-  if (named === undefined && server === undefined) return { name: 'server', state: 'off', found: 'embedded, started by the next run' };
+  if (named === undefined && server === undefined)
+    return { name: 'server', state: 'off', found: 'embedded, started by the next run' };
   const where = named?.connectionOptions.address ?? `127.0.0.1:${server?.port ?? 0}`;
   const { connectClient } = await import('./temporal-client.ts');
   try {
     const client = await connectClient(env, named === undefined ? server?.port : undefined, 1);
     await client.connection.close();
-    return { name: 'server', state: 'ok', found: `${named === undefined ? 'embedded' : 'named'}, answers at ${where}` };
+    return {
+      name: 'server',
+      state: 'ok',
+      found: `${named === undefined ? 'embedded' : 'named'}, answers at ${where}`,
+    };
   } catch (error) {
-    return { name: 'server', state: 'bad', found: `${where}: ${String(error)}`, hint: named === undefined ? 'the next run starts it again' : 'see TEMPORAL_ADDRESS' };
+    return {
+      name: 'server',
+      state: 'bad',
+      found: `${where}: ${String(error)}`,
+      hint: named === undefined ? 'the next run starts it again' : 'see TEMPORAL_ADDRESS',
+    };
   }
 }
 
@@ -111,7 +132,12 @@ async function checkHome({ env, cwd }: Invocation): Promise<Check> {
     rmSync(probe);
     return { name: 'store', state: 'ok', found: `${root} can be written` };
   } catch (error) {
-    return { name: 'store', state: 'bad', found: String(error), hint: 'set FRETSAW_HOME to a folder of yours' };
+    return {
+      name: 'store',
+      state: 'bad',
+      found: String(error),
+      hint: 'set FRETSAW_HOME to a folder of yours',
+    };
   }
 }
 

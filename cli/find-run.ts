@@ -26,7 +26,10 @@ export async function findRun(store: Store, name: string): Promise<StoredRun> {
   const ids = await listRuns(store);
   const found = name === 'last' ? ids.slice(0, 1) : ids.filter((id) => id === name || id.endsWith(name));
   const [id, another] = found;
-  if (id === undefined) throw new Failure('NOT_FOUND', name === 'last' ? 'nothing was run here yet' : `there is no run ${name}`, { retryable: false });
+  if (id === undefined)
+    throw new Failure('NOT_FOUND', name === 'last' ? 'nothing was run here yet' : `there is no run ${name}`, {
+      retryable: false,
+    });
   if (another !== undefined) throw new Failure('BAD_INPUT', `${name} may be ${found.join(' or ')}`);
   return await readRun(store, id);
 }
@@ -34,13 +37,24 @@ export async function findRun(store: Store, name: string): Promise<StoredRun> {
 export async function readRun(store: Store, id: string): Promise<StoredRun> {
   const started = await readStarted(store.documents, id);
   const text = await store.documents.read(`runs/${id}/plan`);
-  if (started === undefined || text === undefined) throw new Failure('NOT_FOUND', `run ${id} is not whole in the store`);
-  return { started, finished: (await listFinished(store.documents, id)).at(-1), plan: JSON.parse(text) as Plan };
+  if (started === undefined || text === undefined)
+    throw new Failure('NOT_FOUND', `run ${id} is not whole in the store`);
+  return {
+    started,
+    finished: (await listFinished(store.documents, id)).at(-1),
+    plan: JSON.parse(text) as Plan,
+  };
 }
 
 /** Stage -> key, as far as keys can be known: of a run that has not ended, up to the first stage not made. */
-export async function keysOfRun(store: Store, run: StoredRun, root: string): Promise<ReadonlyMap<string, StageKey>> {
-  const known = run.finished?.stages.flatMap(({ stage, key }) => (key === undefined ? [] : [[stage, key] as const])) ?? [];
+export async function keysOfRun(
+  store: Store,
+  run: StoredRun,
+  root: string,
+): Promise<ReadonlyMap<string, StageKey>> {
+  const known =
+    run.finished?.stages.flatMap(({ stage, key }) => (key === undefined ? [] : [[stage, key] as const])) ??
+    [];
   if (run.finished !== undefined) return new Map(known);
   const { versions } = kindVersions(root, new Set(run.plan.stages.map(({ kind }) => kind)));
   return (await resolvePlan(run.plan, store, versions)).keys;

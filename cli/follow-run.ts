@@ -25,7 +25,7 @@ export async function followRun(run: FollowedRun, view: LiveView): Promise<RunSu
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
   try {
-    for (let next = 0; ; ) {
+    for (let next = 0; ;) {
       const followed = await followConnected(run, { view, next });
       if ('summary' in followed) return followed.summary;
       next = followed.next;
@@ -46,7 +46,10 @@ interface Following {
 }
 
 /** Until the run ends or the connection does. */
-async function followConnected(run: FollowedRun, { view, next }: Following): Promise<{ summary: RunSummary } | { next: number }> {
+async function followConnected(
+  run: FollowedRun,
+  { view, next }: Following,
+): Promise<{ summary: RunSummary } | { next: number }> {
   let seen = next;
   const end = run.handle.result().then(
     (summary) => ({ summary }),
@@ -70,5 +73,10 @@ async function followConnected(run: FollowedRun, { view, next }: Following): Pro
 /** A workflow that was terminated, or cancelled before its first task, has told nothing. */
 function endOf(run: string, error: WorkflowFailedError): RunSummary {
   if (!(error.cause instanceof CancelledFailure)) throw error;
-  return { run, state: 'cancelled', counts: { cached: 0, ran: 0, failed: 0, cancelled: 0, blocked: 0 }, problems: [] };
+  return {
+    run,
+    state: 'cancelled',
+    counts: { cached: 0, ran: 0, failed: 0, cancelled: 0, blocked: 0 },
+    problems: [],
+  };
 }

@@ -6,7 +6,10 @@ import type { StageKey } from '../core/keys.ts';
 /** Attempts whose job folder is on this host, newest first. */
 export async function attemptsHere(work: string, key: StageKey): Promise<number[]> {
   const names = await readdir(join(work, hexOf(key))).catch(() => []);
-  return names.map(Number).filter(Number.isInteger).sort((a, b) => b - a);
+  return names
+    .map(Number)
+    .filter(Number.isInteger)
+    .sort((a, b) => b - a);
 }
 
 export function logPath(work: string, key: StageKey, attempt: number): string {

@@ -22,17 +22,27 @@ export async function liveRuns({ env }: Invocation, paths: HomePaths): Promise<L
   const { namedCluster } = await import('../workers/cluster.ts');
   if (server === undefined && namedCluster(env) === undefined) return nobody;
   const { connectClient } = await import('./temporal-client.ts');
-  const client = await connectClient(env, namedCluster(env) === undefined ? server?.port : undefined, 2).catch(() => undefined);
+  const client = await connectClient(
+    env,
+    namedCluster(env) === undefined ? server?.port : undefined,
+    2,
+  ).catch(() => undefined);
   if (client === undefined) return nobody;
   const isRunning = async (run: string): Promise<boolean> => {
-    const description = await client.workflow.getHandle(`run-${run}`).describe().catch(() => undefined);
+    const description = await client.workflow
+      .getHandle(`run-${run}`)
+      .describe()
+      .catch(() => undefined);
     return description?.status.name === 'RUNNING';
   };
   return {
     isRunning,
     states: async (run) => {
       if (!(await isRunning(run))) return undefined;
-      const changes = await client.workflow.getHandle(`run-${run}`).query<RunChanges, [number]>('changes', 0).catch(() => undefined);
+      const changes = await client.workflow
+        .getHandle(`run-${run}`)
+        .query<RunChanges, [number]>('changes', 0)
+        .catch(() => undefined);
       return changes === undefined ? undefined : new Map(changes.stages);
     },
     close: () => client.connection.close(),

@@ -32,7 +32,9 @@ export class LiveView {
   }
 
   get outcomes(): Map<string, StageOutcome> {
-    const ended = [...this.#states].filter(([, state]) => state.kind !== 'waiting' && state.kind !== 'running');
+    const ended = [...this.#states].filter(
+      ([, state]) => state.kind !== 'waiting' && state.kind !== 'running',
+    );
     return new Map(ended as [string, StageOutcome][]);
   }
 
@@ -48,7 +50,10 @@ export class LiveView {
 
   draw(): void {
     const running = this.#plan.stages.filter(({ name }) => this.#states.get(name)?.kind === 'running');
-    const lines = running.map(({ name }) => `${this.#label(name)}  ${paint(this.#terminal, 'cyan', 'running')}  ${this.#progress(name)}`);
+    const lines = running.map(
+      ({ name }) =>
+        `${this.#label(name)}  ${paint(this.#terminal, 'cyan', 'running')}  ${this.#progress(name)}`,
+    );
     if (this.#terminal.isTty) this.#redraw(lines);
     else this.#tell(running.map(({ name }) => name));
   }
@@ -67,7 +72,13 @@ export class LiveView {
     this.clear();
     const left = this.#plan.stages.length - this.outcomes.size;
     const shown = lines.slice(0, 20).map((line) => line.slice(0, this.#terminal.columns + 9));
-    shown.push(paint(this.#terminal, 'dim', `${this.outcomes.size}/${this.#plan.stages.length} stages, ${lines.length} at work, ${left - lines.length} to come`));
+    shown.push(
+      paint(
+        this.#terminal,
+        'dim',
+        `${this.outcomes.size}/${this.#plan.stages.length} stages, ${lines.length} at work, ${left - lines.length} to come`,
+      ),
+    );
     this.#terminal.out(`${shown.join('\n')}\n`);
     this.#drawnLines = shown.length;
   }

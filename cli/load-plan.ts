@@ -16,7 +16,11 @@ export interface SpecChoice {
 }
 
 /** The plan that a spec file asks for, or everything that is wrong with it. */
-export function loadPlan(path: string, choice: SpecChoice, { cwd }: Pick<Invocation, 'cwd'>): Result<Plan, Diagnostic[]> {
+export function loadPlan(
+  path: string,
+  choice: SpecChoice,
+  { cwd }: Pick<Invocation, 'cwd'>,
+): Result<Plan, Diagnostic[]> {
   return compile(path, {
     readSpec: choice.readSpec ?? specReader(cwd),
     sha256: sha256Text,

@@ -20,32 +20,44 @@ export const command: Command = {
       options: { follow: { type: 'boolean', short: 'f', default: false }, attempt: { type: 'string' } },
     });
     const [name, stage, ...more] = positionals;
-    if (name === undefined || stage === undefined || more.length > 0) throw new UsageError('expected a run (or `last`) and a stage');
+    if (name === undefined || stage === undefined || more.length > 0)
+      throw new UsageError('expected a run (or `last`) and a stage');
     const paths = homePaths(env, cwd);
     const store = openHomeStore(paths.root);
     const run = await findRun(store, name);
-    if (!run.plan.stages.some((planned) => planned.name === stage)) throw new UsageError(`run ${run.started.run} has no stage ${stage}`);
+    if (!run.plan.stages.some((planned) => planned.name === stage))
+      throw new UsageError(`run ${run.started.run} has no stage ${stage}`);
     const key = (await keysOfRun(store, run, installation.root)).get(stage);
     const attempts = key === undefined ? [] : await attemptsHere(paths.work, key);
     const attempt = values.attempt === undefined ? attempts[0] : Number(values.attempt);
     if (key === undefined || attempt === undefined || !attempts.includes(attempt)) {
       throw new Failure('NOT_FOUND', `${stage}: no job of it was started on this host`, { retryable: false });
     }
-    const hasEnded = async (): Promise<boolean> => (await readAttempt(store.documents, key, attempt)) !== undefined;
+    const hasEnded = async (): Promise<boolean> =>
+      (await readAttempt(store.documents, key, attempt)) !== undefined;
     const sink = json ? collect() : undefined;
-    await copyLog(logPath(paths.work, key, attempt), sink?.terminal ?? terminal, values.follow ? hasEnded : () => Promise.resolve(true));
-    if (sink !== undefined) terminal.out(`${JSON.stringify({ stage, key: key satisfies StageKey, attempt, log: sink.text() })}\n`);
+    await copyLog(
+      logPath(paths.work, key, attempt),
+      sink?.terminal ?? terminal,
+      values.follow ? hasEnded : () => Promise.resolve(true),
+    );
+    if (sink !== undefined)
+      terminal.out(`${JSON.stringify({ stage, key: key satisfies StageKey, attempt, log: sink.text() })}\n`);
     return exitCodes.ok;
   },
 };
 
-async function copyLog(path: string, terminal: Pick<Terminal, 'out'>, hasEnded: () => Promise<boolean>): Promise<void> {
+async function copyLog(
+  path: string,
+  terminal: Pick<Terminal, 'out'>,
+  hasEnded: () => Promise<boolean>,
+): Promise<void> {
   const file = await open(path, 'r').catch(() => undefined);
   if (file === undefined) return;
   try {
     const buffer = Buffer.alloc(1 << 16);
     const decoder = new TextDecoder();
-    for (let isLast = false; ; ) {
+    for (let isLast = false; ;) {
       const { bytesRead } = await file.read(buffer, 0, buffer.length);
       if (bytesRead > 0) terminal.out(decoder.decode(buffer.subarray(0, bytesRead), { stream: true }));
       else if (isLast) return;

@@ -26,7 +26,14 @@ async function main(argv: string[]): Promise<number> {
     terminal.out(helpOf(name));
     return exitCodes.ok;
   }
-  const invocation: Invocation = { args, json, env: process.env, cwd: process.cwd(), terminal, installation: { root: installationRoot() } };
+  const invocation: Invocation = {
+    args,
+    json,
+    env: process.env,
+    cwd: process.cwd(),
+    terminal,
+    installation: { root: installationRoot() },
+  };
   try {
     const { command } = await entry.load();
     return await command.run(invocation);

@@ -19,17 +19,28 @@ export interface WantedRun {
  * A run of the same plan whose command line was killed: it is taken up instead of starting another.
  * Runs of other plans that lost theirs go on as well, and are named.
  */
-export async function findOpenRun(client: Client, wanted: WantedRun, tell: (text: string) => void): Promise<string | undefined> {
+export async function findOpenRun(
+  client: Client,
+  wanted: WantedRun,
+  tell: (text: string) => void,
+): Promise<string | undefined> {
   let found: string | undefined;
-  for await (const { workflowId, memo } of client.workflow.list({ query: "WorkflowType = 'runPipeline' AND ExecutionStatus = 'Running'" })) {
+  for await (const { workflowId, memo } of client.workflow.list({
+    query: "WorkflowType = 'runPipeline' AND ExecutionStatus = 'Running'",
+  })) {
     const { spec, plan, owner, recompute } = (memo ?? {}) as Partial<RunMemo>;
     if (owner === undefined || isAlive(owner)) continue;
     const id = workflowId.slice('run-'.length);
-    const isSame = plan === wanted.planDigest && JSON.stringify(recompute ?? null) === JSON.stringify(wanted.recompute ?? null);
+    const isSame =
+      plan === wanted.planDigest &&
+      JSON.stringify(recompute ?? null) === JSON.stringify(wanted.recompute ?? null);
     if (isSame && found === undefined) {
       tell(`going on with run ${id}, whose command line was killed`);
       found = id;
-    } else tell(`run ${id} (${spec ?? 'unknown'}) goes on too: its command line was killed; fretsaw cancel ${id} stops it`);
+    } else
+      tell(
+        `run ${id} (${spec ?? 'unknown'}) goes on too: its command line was killed; fretsaw cancel ${id} stops it`,
+      );
   }
   return found;
 }

@@ -19,7 +19,10 @@ export async function pinLocalImports(plan: Plan, home: string): Promise<Plan> {
 }
 
 /** The unpinned local imports among some stages, pinned, by name. */
-export async function pinStages(stages: readonly PlannedStage[], home: string): Promise<Map<string, PlannedStage>> {
+export async function pinStages(
+  stages: readonly PlannedStage[],
+  home: string,
+): Promise<Map<string, PlannedStage>> {
   const open = stages.filter((stage) => isUnpinned(stage) && isLocal(stage));
   if (open.length === 0) return new Map();
   const hashes = new HashCache(join(home, 'hashes.json'));
@@ -77,7 +80,10 @@ class HashCache {
     if (!this.#isChanged) return;
     mkdirSync(dirname(this.#path), { recursive: true });
     const partial = `${this.#path}.${process.pid}.partial`;
-    writeFileSync(partial, JSON.stringify({ schema: 'fretsaw/hashes/v1', files: Object.fromEntries(this.#known) }));
+    writeFileSync(
+      partial,
+      JSON.stringify({ schema: 'fretsaw/hashes/v1', files: Object.fromEntries(this.#known) }),
+    );
     renameSync(partial, this.#path);
   }
 }
@@ -85,7 +91,9 @@ class HashCache {
 /** A cache that cannot be read is an empty one. */
 function readKnown(path: string): Map<string, { stat: string; sha256: string }> {
   try {
-    const document = JSON.parse(readFileSync(path, 'utf8')) as { files: Record<string, { stat: string; sha256: string }> };
+    const document = JSON.parse(readFileSync(path, 'utf8')) as {
+      files: Record<string, { stat: string; sha256: string }>;
+    };
     return new Map(Object.entries(document.files));
   } catch {
     return new Map();

@@ -16,12 +16,20 @@ export function readStageProgress(work: string, keyHex: string): StageProgress |
   const attempts = entries(join(work, keyHex)).map(Number).filter(Number.isInteger);
   if (attempts.length === 0) return undefined;
   const attempt = Math.max(...attempts);
-  const lines = tail(join(work, keyHex, String(attempt), 'events.jsonl')).split('\n').reverse();
+  const lines = tail(join(work, keyHex, String(attempt), 'events.jsonl'))
+    .split('\n')
+    .reverse();
   for (const line of lines) {
     if (!line.includes('"progress"')) continue;
     const event = parse(line);
     if (event?.event !== 'progress') continue;
-    return { attempt, step: event.step ?? 0, total: event.total ?? 0, unit: event.unit ?? 'steps', rate: event.rate ?? null };
+    return {
+      attempt,
+      step: event.step ?? 0,
+      total: event.total ?? 0,
+      unit: event.unit ?? 'steps',
+      rate: event.rate ?? null,
+    };
   }
   return { attempt, step: 0, total: 0, unit: '', rate: null };
 }

@@ -36,12 +36,17 @@ interface Around {
 
 type Hit = NonNullable<ReturnType<Resolved['hits']['get']>>;
 
-async function find(plan: Plan, stage: Plan['stages'][number], { store, versions, hits, keys }: Around): Promise<Hit | undefined> {
+async function find(
+  plan: Plan,
+  stage: Plan['stages'][number],
+  { store, versions, hits, keys }: Around,
+): Promise<Hit | undefined> {
   const document = bindKey(
     stage,
     ({ stage: from, output }) => {
       const ref = hits.get(from)?.outputs[output];
-      if (ref === undefined) throw new Error(`bug: ${plan.spec.name}: ${stage.name} reads ${from}.${output}, which is not there`);
+      if (ref === undefined)
+        throw new Error(`bug: ${plan.spec.name}: ${stage.name} reads ${from}.${output}, which is not there`);
       return ref.digest;
     },
     versions,

@@ -29,14 +29,23 @@ export async function runLive(live: LiveRun): Promise<number> {
   if (settings.isEmbedded) checkPools(plan);
   const startedAt = Date.now();
   const view = new LiveView(plan, invocation.terminal, paths.work);
-  const session = await Session.open(paths, settings, (what) => { view.note(`${what} had ended and was started again`); });
+  const session = await Session.open(paths, settings, (what) => {
+    view.note(`${what} had ended and was started again`);
+  });
   try {
-    const run = await startRun(live, { settings, connect: () => connectClient(invocation.env, session.port) });
+    const run = await startRun(live, {
+      settings,
+      connect: () => connectClient(invocation.env, session.port),
+    });
     const summary = await followRun(run, view);
     view.clear();
     const end = summary.state;
     const outcomes = await outcomesOf(live.store, summary);
-    await renderEnd(plan, { run: run.id, state: end, outcomes, seconds: (Date.now() - startedAt) / 1000 }, live);
+    await renderEnd(
+      plan,
+      { run: run.id, state: end, outcomes, seconds: (Date.now() - startedAt) / 1000 },
+      live,
+    );
     if (end === 'cancelled') invocation.terminal.err('stopped; the same command goes on from here\n');
     return end === 'done' ? exitCodes.ok : end === 'cancelled' ? exitCodes.interrupted : exitCodes.failed;
   } finally {
@@ -61,14 +70,19 @@ async function outcomesOf(store: LiveRun['store'], summary: RunSummary): Promise
 function checkPinned(plan: Plan): void {
   const open = plan.stages.filter(isUnpinned).map(({ name }) => name);
   if (open.length === 0) return;
-  throw new UsageError(`${open.join(', ')}: no digest for what is not on this host; fretsaw pin ${plan.spec.path} writes it into the spec`);
+  throw new UsageError(
+    `${open.join(', ')}: no digest for what is not on this host; fretsaw pin ${plan.spec.path} writes it into the spec`,
+  );
 }
 
 /** A stage for a pool that nobody can serve would wait for ever. */
 function checkPools(plan: Plan): void {
   const stage = plan.stages.find(({ pool }) => !ownPools.has(pool));
   if (stage === undefined) return;
-  throw new Failure('NO_POOL', `${stage.name} asks for pool ${stage.pool}, and the embedded server has only this host's (${[...ownPools].join(', ')}): choose a profile for it, or set TEMPORAL_ADDRESS`);
+  throw new Failure(
+    'NO_POOL',
+    `${stage.name} asks for pool ${stage.pool}, and the embedded server has only this host's (${[...ownPools].join(', ')}): choose a profile for it, or set TEMPORAL_ADDRESS`,
+  );
 }
 
 interface Starting {
@@ -82,7 +96,9 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
   const text = `${JSON.stringify(plan)}\n`;
   const planDigest = digestFromHex(createHash('sha256').update(text).digest('hex'));
   const client = await newClient();
-  const open = await findOpenRun(client, { planDigest, recompute: choice.recompute }, (text) => { invocation.terminal.err(`${text}\n`); });
+  const open = await findOpenRun(client, { planDigest, recompute: choice.recompute }, (text) => {
+    invocation.terminal.err(`${text}\n`);
+  });
   if (open !== undefined) return followed(open, client, newClient);
   await store.documents.create(`runs/${id}/plan`, text);
   await writeStart(live, id, planDigest);
@@ -99,7 +115,12 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
     workflowId: `run-${id}`,
     taskQueue: request.queues.control,
     args: [request],
-    memo: { spec: plan.spec.name, plan: planDigest, owner: identify(process.pid), recompute: choice.recompute ?? null } satisfies RunMemo,
+    memo: {
+      spec: plan.spec.name,
+      plan: planDigest,
+      owner: identify(process.pid),
+      recompute: choice.recompute ?? null,
+    } satisfies RunMemo,
     staticSummary: `${plan.spec.name}${plan.spec.profile === null ? '' : ` (${plan.spec.profile})`}`,
   });
   return { ...followed(id, client, newClient), handle };

@@ -25,7 +25,9 @@ interface Around {
 
 /** The answer when nothing had to run. */
 export async function renderCached(plan: Plan, resolved: Resolved, around: Around): Promise<void> {
-  const outcomes = new Map([...resolved.hits].map(([name, hit]) => [name, { kind: 'cached' as const, ...hit }]));
+  const outcomes = new Map(
+    [...resolved.hits].map(([name, hit]) => [name, { kind: 'cached' as const, ...hit }]),
+  );
   await renderEnd(plan, { run: null, state: 'done', outcomes, seconds: 0 }, around);
 }
 
@@ -35,7 +37,9 @@ export async function renderEnd(plan: Plan, ended: Ended, { invocation, store }:
   const counts = countOf(ended.outcomes);
   if (json) {
     const stages = Object.fromEntries(ended.outcomes);
-    terminal.out(`${JSON.stringify({ run: ended.run, spec: plan.spec.name, profile: plan.spec.profile, state: ended.state, counts, stages })}\n`);
+    terminal.out(
+      `${JSON.stringify({ run: ended.run, spec: plan.spec.name, profile: plan.spec.profile, state: ended.state, counts, stages })}\n`,
+    );
     return;
   }
   const isLong = plan.stages.length > listedAtMost;
@@ -45,9 +49,13 @@ export async function renderEnd(plan: Plan, ended: Ended, { invocation, store }:
     if (outcome === undefined || (isLong && (outcome.kind === 'cached' || outcome.kind === 'ran'))) return [];
     return [`${name.padEnd(width)}  ${describeOutcome(outcome, terminal)}`];
   });
-  const parts = Object.entries(counts).filter(([, count]) => count > 0).map(([kind, count]) => `${count} ${kind}`);
+  const parts = Object.entries(counts)
+    .filter(([, count]) => count > 0)
+    .map(([kind, count]) => `${count} ${kind}`);
   const label = ended.run === null ? plan.spec.name : `${plan.spec.name}, run ${ended.run}`;
-  lines.push(`${label}: ${ended.state} (${parts.join(', ') || 'no stages'})${ended.seconds > 0 ? ` in ${ended.seconds.toFixed(1)} s` : ''}`);
+  lines.push(
+    `${label}: ${ended.state} (${parts.join(', ') || 'no stages'})${ended.seconds > 0 ? ` in ${ended.seconds.toFixed(1)} s` : ''}`,
+  );
   lines.push(...(await reportsOf(plan, ended, store)));
   terminal.out(`${lines.join('\n')}\n`);
 }
@@ -78,7 +86,9 @@ function countOf(outcomes: ReadonlyMap<string, StageOutcome>): Record<StageOutco
 }
 
 function outputsOf(outputs: Readonly<Record<string, { digest: string }>>): string {
-  return Object.entries(outputs).map(([name, { digest }]) => `${name} ${shortDigest(digest)}`).join('  ');
+  return Object.entries(outputs)
+    .map(([name, { digest }]) => `${name} ${shortDigest(digest)}`)
+    .join('  ');
 }
 
 async function reportsOf(plan: Plan, ended: Ended, store: Store): Promise<string[]> {
@@ -87,8 +97,8 @@ async function reportsOf(plan: Plan, ended: Ended, store: Store): Promise<string
     const outcome = ended.outcomes.get(name);
     if (kind !== 'report' || (outcome?.kind !== 'cached' && outcome?.kind !== 'ran')) continue;
     const ref = outcome.outputs['report'];
-    if (ref !== undefined) lines.push(`${name}: ${join(await store.artifacts.view(ref.digest), 'report.html')}`);
+    if (ref !== undefined)
+      lines.push(`${name}: ${join(await store.artifacts.view(ref.digest), 'report.html')}`);
   }
   return lines;
 }
-

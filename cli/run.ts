@@ -30,7 +30,10 @@ export const command: Command = {
     const home = homePaths(invocation.env, invocation.cwd).root;
     const plan = await pinLocalImports(loaded.value, home);
     const store = openHomeStore(home);
-    const { versions } = kindVersions(invocation.installation.root, new Set(plan.stages.map(({ kind }) => kind)));
+    const { versions } = kindVersions(
+      invocation.installation.root,
+      new Set(plan.stages.map(({ kind }) => kind)),
+    );
     const resolved = await resolvePlan(plan, store, versions);
     if (resolved.misses.length === 0 && choice.recompute === undefined) {
       await renderCached(plan, resolved, { invocation, store });
@@ -84,4 +87,3 @@ function checkRecompute(plan: Plan, { recompute }: RunChoice): void {
   if (recompute === undefined || plan.stages.some(({ name }) => name === recompute.stage)) return;
   throw new UsageError(`--recompute: the plan has no stage ${recompute.stage}`);
 }
-

@@ -33,7 +33,8 @@ export const command: Command = {
     const store = openHomeStore(paths.root);
     const run = await findRun(store, name);
     const stages = await showStages({ invocation, paths, store, run });
-    const state = run.finished?.state ?? (stages.some((stage) => stage.state === 'running') ? 'running' : 'not ended');
+    const state =
+      run.finished?.state ?? (stages.some((stage) => stage.state === 'running') ? 'running' : 'not ended');
     if (invocation.json) invocation.terminal.out(`${JSON.stringify({ ...run.started, state, stages })}\n`);
     else invocation.terminal.out(render(run, { state, stages, invocation }));
     return exitCodes.ok;
@@ -65,10 +66,14 @@ async function showStages({ invocation, paths, store, run }: Showing): Promise<S
         kind,
         state: ended.get(name) ?? now?.kind ?? (last?.outcome === 'done' ? 'done' : 'waiting'),
         key,
-        outputs: Object.fromEntries(Object.entries(last?.outputs ?? {}).map(([output, { digest }]) => [output, digest])),
+        outputs: Object.fromEntries(
+          Object.entries(last?.outputs ?? {}).map(([output, { digest }]) => [output, digest]),
+        ),
         attempts,
-        log: key !== null && last?.outcome === 'failed' ? await lastLogLines(paths.work, key, last.attempt) : [],
-        progress: key !== null && isRunning ? describeProgress(readStageProgress(paths.work, hexOf(key)), null) : '',
+        log:
+          key !== null && last?.outcome === 'failed' ? await lastLogLines(paths.work, key, last.attempt) : [],
+        progress:
+          key !== null && isRunning ? describeProgress(readStageProgress(paths.work, hexOf(key)), null) : '',
       };
     }),
   );
@@ -87,20 +92,34 @@ function render({ started, finished }: StoredRun, { state, stages, invocation }:
     `run ${started.run}: ${state}`,
     `spec ${started.spec.name}${started.spec.profile === null ? '' : `, profile ${started.spec.profile}`} (${started.spec.path})`,
     `started ${started.startedAt} on ${started.host}${finished === undefined ? '' : `, ended ${finished.finishedAt}`}`,
-    ...(started.recompute === undefined ? [] : [`recompute ${started.recompute.stage}: ${started.recompute.reason}`]),
+    ...(started.recompute === undefined
+      ? []
+      : [`recompute ${started.recompute.stage}: ${started.recompute.reason}`]),
     '',
   ];
   for (const stage of stages) {
-    const outputs = Object.entries(stage.outputs).map(([name, digest]) => `${name} ${shortDigest(digest)}`).join('  ');
-    lines.push(`${stage.stage.padEnd(width)}  ${stage.state.padEnd(9)}  ${stage.progress}${outputs}`.trimEnd());
-    const isTroubled = stage.attempts.length > 1 || stage.attempts.some(({ outcome }) => outcome === 'failed');
+    const outputs = Object.entries(stage.outputs)
+      .map(([name, digest]) => `${name} ${shortDigest(digest)}`)
+      .join('  ');
+    lines.push(
+      `${stage.stage.padEnd(width)}  ${stage.state.padEnd(9)}  ${stage.progress}${outputs}`.trimEnd(),
+    );
+    const isTroubled =
+      stage.attempts.length > 1 || stage.attempts.some(({ outcome }) => outcome === 'failed');
     if (isTroubled) lines.push(...stage.attempts.map((attempt) => `    ${describeAttempt(attempt)}`));
     lines.push(...stage.log.map((line) => paint(terminal, 'dim', `    | ${line}`)));
   }
   return `${lines.join('\n')}\n`;
 }
 
-function describeAttempt({ attempt, host, startedAt, finishedAt, failure, resumedFrom }: AttemptPredicate): string {
+function describeAttempt({
+  attempt,
+  host,
+  startedAt,
+  finishedAt,
+  failure,
+  resumedFrom,
+}: AttemptPredicate): string {
   const seconds = ((Date.parse(finishedAt) - Date.parse(startedAt)) / 1000).toFixed(1);
   const from = resumedFrom === undefined ? '' : `, from the snapshot of step ${resumedFrom.step}`;
   const how = failure === undefined ? 'done' : `${failure.code}: ${failure.message}`;

@@ -18,15 +18,23 @@ interface Line {
 /** Runs and their states, newest first. `interrupted`: it has not ended and nothing works on it now. */
 export const command: Command = {
   async run(invocation) {
-    const { values } = parseArgs({ args: invocation.args, options: { limit: { type: 'string', default: '20' } } });
+    const { values } = parseArgs({
+      args: invocation.args,
+      options: { limit: { type: 'string', default: '20' } },
+    });
     const limit = Number(values.limit);
-    if (!Number.isInteger(limit) || limit < 1) throw new UsageError(`--limit: expected a number, found ${values.limit}`);
+    if (!Number.isInteger(limit) || limit < 1)
+      throw new UsageError(`--limit: expected a number, found ${values.limit}`);
     const paths = homePaths(invocation.env, invocation.cwd);
     const store = openHomeStore(paths.root);
     const ids = (await listRuns(store)).slice(0, limit);
     const runs = await Promise.all(ids.map((id) => readRun(store, id)));
-    const live = runs.some(({ finished }) => finished === undefined) ? await liveRuns(invocation, paths) : undefined;
-    const lines = await Promise.all(runs.map(async (run) => toLine(run, (await live?.isRunning(run.started.run)) === true)));
+    const live = runs.some(({ finished }) => finished === undefined)
+      ? await liveRuns(invocation, paths)
+      : undefined;
+    const lines = await Promise.all(
+      runs.map(async (run) => toLine(run, (await live?.isRunning(run.started.run)) === true)),
+    );
     await live?.close();
     if (invocation.json) invocation.terminal.out(`${JSON.stringify({ runs: lines })}\n`);
     else invocation.terminal.out(lines.length === 0 ? 'no runs yet\n' : render(lines));
@@ -55,7 +63,9 @@ function render(lines: readonly Line[]): string {
     line.spec,
     line.profile ?? '-',
     line.state,
-    Object.entries(line.stages).map(([outcome, count]) => `${count} ${outcome}`).join(', '),
+    Object.entries(line.stages)
+      .map(([outcome, count]) => `${count} ${outcome}`)
+      .join(', '),
   ]);
   return columns([['run', 'spec', 'profile', 'state', 'stages'], ...rows], []);
 }

@@ -9,12 +9,18 @@ import type { Invocation } from './command.ts';
 
 export function workerSettings({ env, installation }: Invocation, home: string): WorkerSettings {
   const isEmbedded = namedCluster(env) === undefined;
-  const suffix = isEmbedded ? '' : `@${createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12)}`;
+  const suffix = isEmbedded
+    ? ''
+    : `@${createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12)}`;
   return { home, root: installation.root, isEmbedded, queueSuffix: suffix };
 }
 
 /** `port`: of this home's own server; undefined for the cluster that the environment names. */
-export async function connectClient(env: NodeJS.ProcessEnv, port: number | undefined, tries = 100): Promise<Client> {
+export async function connectClient(
+  env: NodeJS.ProcessEnv,
+  port: number | undefined,
+  tries = 100,
+): Promise<Client> {
   const named = port === undefined ? namedCluster(env) : undefined;
   const options = port === undefined ? (named?.connectionOptions ?? {}) : { address: `127.0.0.1:${port}` };
   for (let left = tries; ; left--) {
@@ -22,7 +28,8 @@ export async function connectClient(env: NodeJS.ProcessEnv, port: number | undef
       const connection = await Connection.connect(options);
       return new Client({ connection, namespace: named?.namespace ?? 'default' });
     } catch (error) {
-      if (left <= 1) throw new Failure('TIMEOUT', `Temporal does not answer: ${String(error)}`, { cause: error });
+      if (left <= 1)
+        throw new Failure('TIMEOUT', `Temporal does not answer: ${String(error)}`, { cause: error });
       await sleep(100);
     }
   }

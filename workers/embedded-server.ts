@@ -4,7 +4,12 @@ import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeWhole } from '../activities/job-folder.ts';
-import { identify, isAlive, signalGroup, type ProcessIdentity } from '../activities/launchers/process-identity.ts';
+import {
+  identify,
+  isAlive,
+  signalGroup,
+  type ProcessIdentity,
+} from '../activities/launchers/process-identity.ts';
 import { Failure } from '../core/errors.ts';
 
 /** A Temporal dev server of this home: its process and where it listens. */
@@ -35,7 +40,10 @@ export async function startServer(folder: string, binary: string): Promise<Embed
   const running = findServer(folder);
   if (running !== undefined) return running;
   if (!existsSync(binary)) {
-    throw new Failure('NOT_FOUND', `no Temporal server at ${binary}: run npm run setup, or set TEMPORAL_ADDRESS`);
+    throw new Failure(
+      'NOT_FOUND',
+      `no Temporal server at ${binary}: run npm run setup, or set TEMPORAL_ADDRESS`,
+    );
   }
   mkdirSync(folder, { recursive: true });
   for (let left = tries; left > 0; left--) {
@@ -66,7 +74,10 @@ function serverArguments(folder: string, port: number): string[] {
   ];
 }
 
-async function launch(folder: string, { binary, port }: { binary: string; port: number }): Promise<EmbeddedServer | undefined> {
+async function launch(
+  folder: string,
+  { binary, port }: { binary: string; port: number },
+): Promise<EmbeddedServer | undefined> {
   const log = openSync(join(folder, 'log'), 'a');
   const child = spawn(binary, serverArguments(folder, port), { detached: true, stdio: ['ignore', log, log] });
   closeSync(log);
@@ -101,10 +112,14 @@ async function choosePort(wanted: number | undefined): Promise<number> {
   const bind = (port: number): Promise<number | undefined> =>
     new Promise((resolve) => {
       const server = createServer();
-      server.once('error', () => { resolve(undefined); });
+      server.once('error', () => {
+        resolve(undefined);
+      });
       server.listen(port, '127.0.0.1', () => {
         const address = server.address();
-        server.close(() => { resolve(typeof address === 'object' ? address?.port : undefined); });
+        server.close(() => {
+          resolve(typeof address === 'object' ? address?.port : undefined);
+        });
       });
     });
   const port = (wanted === undefined ? undefined : await bind(wanted)) ?? (await bind(0));
@@ -115,7 +130,12 @@ async function choosePort(wanted: number | undefined): Promise<number> {
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ port, host: '127.0.0.1' });
-    socket.once('connect', () => { socket.destroy(); resolve(true); });
-    socket.once('error', () => { resolve(false); });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => {
+      resolve(false);
+    });
   });
 }

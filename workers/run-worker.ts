@@ -1,5 +1,12 @@
 import { Client } from '@temporalio/client';
-import { DefaultLogger, NativeConnection, Runtime, Worker, makeTelemetryFilterString, type NativeConnectionOptions } from '@temporalio/worker';
+import {
+  DefaultLogger,
+  NativeConnection,
+  Runtime,
+  Worker,
+  makeTelemetryFilterString,
+  type NativeConnectionOptions,
+} from '@temporalio/worker';
 import { cpus, hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +23,13 @@ import { Spawner } from '../activities/launchers/spawner.ts';
 import { WarmEngine } from '../activities/launchers/warm-engine.ts';
 import { prepareNamespace } from './prepare-namespace.ts';
 import { watchClients } from './watch-clients.ts';
-import { localPool, poolQueueOf, programPaths, taskQueuesOf, type WorkerSettings } from './worker-settings.ts';
+import {
+  localPool,
+  poolQueueOf,
+  programPaths,
+  taskQueuesOf,
+  type WorkerSettings,
+} from './worker-settings.ts';
 
 /** Stages of this home in flight at once; jobs among them wait for CPUs of their own. */
 const localSlots = 64;
@@ -40,8 +53,21 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
     log: join(paths.worker, 'zygote.log'),
   });
   const spawner = new Spawner(programPaths.spawner(settings.root));
-  const activities = activitiesOf({ settings, spawner, warmEngine, paths, env, client: new Client({ connection, namespace }) });
-  const shared = { connection, namespace, activities, maxHeartbeatThrottleInterval: 1500, shutdownGraceTime: '20s' as const };
+  const activities = activitiesOf({
+    settings,
+    spawner,
+    warmEngine,
+    paths,
+    env,
+    client: new Client({ connection, namespace }),
+  });
+  const shared = {
+    connection,
+    namespace,
+    activities,
+    maxHeartbeatThrottleInterval: 1500,
+    shutdownGraceTime: '20s' as const,
+  };
   const control = {
     ...shared,
     taskQueue: queues.control,
@@ -54,7 +80,11 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
     ? []
     : [
         { ...shared, taskQueue: queues.waiters, maxConcurrentActivityTaskExecutions: waiterSlots },
-        { ...shared, taskQueue: poolQueueOf(settings)(localPool), maxConcurrentActivityTaskExecutions: localSlots },
+        {
+          ...shared,
+          taskQueue: poolQueueOf(settings)(localPool),
+          maxConcurrentActivityTaskExecutions: localSlots,
+        },
       ];
   const workers = await Promise.all([control, ...others].map((options) => Worker.create(options)));
   const stop = (): void => {
@@ -62,7 +92,11 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', () => undefined);
-  const watch = watchClients(paths, { isBusy: () => workers.some((w) => w.getStatus().numInFlightActivities > 0), stop, isEmbedded: settings.isEmbedded });
+  const watch = watchClients(paths, {
+    isBusy: () => workers.some((w) => w.getStatus().numInFlightActivities > 0),
+    stop,
+    isEmbedded: settings.isEmbedded,
+  });
   await Promise.all(workers.map((worker) => worker.run()));
   watch.close();
   warmEngine.close();
@@ -111,7 +145,11 @@ interface WorkerConnection {
 }
 
 /** Waits for the server of this home, which is being started beside this process. */
-async function connectWorker(settings: WorkerSettings, paths: HomePaths, env: NodeJS.ProcessEnv): Promise<WorkerConnection> {
+async function connectWorker(
+  settings: WorkerSettings,
+  paths: HomePaths,
+  env: NodeJS.ProcessEnv,
+): Promise<WorkerConnection> {
   const named = settings.isEmbedded ? undefined : namedCluster(env);
   const namespace = named?.namespace ?? 'default';
   for (let tries = 0; ; tries++) {

@@ -3,7 +3,12 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeWhole } from '../activities/job-folder.ts';
-import { identify, isAlive, signalGroup, type ProcessIdentity } from '../activities/launchers/process-identity.ts';
+import {
+  identify,
+  isAlive,
+  signalGroup,
+  type ProcessIdentity,
+} from '../activities/launchers/process-identity.ts';
 import { Failure } from '../core/errors.ts';
 import { joinClients, leaveClients, liveClients } from './clients.ts';
 import { findServer, startServer, stopServer } from './embedded-server.ts';
@@ -32,7 +37,11 @@ export class Session {
   }
 
   /** `onMend` hears of what had died and was started again. */
-  static async open(paths: HomePaths, settings: WorkerSettings, onMend: (what: string) => void): Promise<Session> {
+  static async open(
+    paths: HomePaths,
+    settings: WorkerSettings,
+    onMend: (what: string) => void,
+  ): Promise<Session> {
     const session = new Session(paths, settings);
     mkdirSync(paths.root, { recursive: true });
     joinClients(paths.clients);
@@ -80,7 +89,10 @@ export class Session {
     if (running !== undefined) {
       const others = liveClients(this.#paths.clients).filter(({ pid }) => pid !== process.pid);
       if (others.length > 0) {
-        throw new Failure('VERSION_MISMATCH', `another build of fretsaw is at work here (process ${others[0]?.pid}): wait until it ends`);
+        throw new Failure(
+          'VERSION_MISMATCH',
+          `another build of fretsaw is at work here (process ${others[0]?.pid}): wait until it ends`,
+        );
       }
       await stopWorker(this.#paths);
     }
@@ -91,12 +103,17 @@ export class Session {
   #watch(onMend: (what: string) => void): void {
     let isMending = false;
     this.#timer = setInterval(() => {
-      const isWhole = findWorker(this.#paths) !== undefined && (!this.#settings.isEmbedded || this.port !== undefined);
+      const isWhole =
+        findWorker(this.#paths) !== undefined && (!this.#settings.isEmbedded || this.port !== undefined);
       if (isWhole || isMending) return;
       isMending = true;
       this.#mending = withLock(this.#paths.root, () => this.#mend(onMend))
-        .catch((error: unknown) => { onMend(`nothing: ${String(error)}`); })
-        .finally(() => { isMending = false; });
+        .catch((error: unknown) => {
+          onMend(`nothing: ${String(error)}`);
+        })
+        .finally(() => {
+          isMending = false;
+        });
     }, 500);
   }
 
@@ -132,15 +149,20 @@ export function findWorker(paths: HomePaths): RunningWorker | undefined {
 async function startWorker(paths: HomePaths, settings: WorkerSettings, build: string): Promise<void> {
   mkdirSync(paths.worker, { recursive: true });
   const log = openSync(join(paths.worker, 'log'), 'a');
-  const child = spawn(process.execPath, ['--enable-source-maps', programPaths.worker(settings.root), JSON.stringify(settings)], {
-    detached: true,
-    stdio: ['ignore', log, log],
-    cwd: settings.root,
-  });
+  const child = spawn(
+    process.execPath,
+    ['--enable-source-maps', programPaths.worker(settings.root), JSON.stringify(settings)],
+    {
+      detached: true,
+      stdio: ['ignore', log, log],
+      cwd: settings.root,
+    },
+  );
   closeSync(log);
   child.unref();
   const identity = child.pid === undefined ? undefined : identify(child.pid);
-  if (identity === undefined) throw new Failure('NODE_LOST', `the worker did not start; see ${join(paths.worker, 'log')}`);
+  if (identity === undefined)
+    throw new Failure('NODE_LOST', `the worker did not start; see ${join(paths.worker, 'log')}`);
   await writeWhole(join(paths.worker, 'worker.json'), { process: identity, build } satisfies RunningWorker);
 }
 

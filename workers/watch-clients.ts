@@ -28,5 +28,9 @@ export function watchClients(paths: HomePaths, watched: Watched): { close(): voi
       if (watched.isEmbedded) await stopServer(paths.temporal);
     });
   }, lookMs);
-  return { close: () => { clearInterval(timer); } };
+  return {
+    close: () => {
+      clearInterval(timer);
+    },
+  };
 }

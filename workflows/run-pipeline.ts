@@ -66,7 +66,8 @@ export async function runPipeline(request: RunRequest): Promise<RunSummary> {
       const ready = schedule.takeReady();
       if (ready.length > 0) {
         const bound = await bindStages({ request, ready, known: schedule.inputsOf(ready) });
-        for (const stage of bound.hits) end(stage.name, { kind: 'cached', key: stage.key, outputs: stage.outputs });
+        for (const stage of bound.hits)
+          end(stage.name, { kind: 'cached', key: stage.key, outputs: stage.outputs });
         for (const stage of bound.failed) end(stage.name, stage.outcome);
         unfollowed.push(...bound.requests);
         continue;
@@ -88,7 +89,9 @@ export async function runPipeline(request: RunRequest): Promise<RunSummary> {
   }
   if (!schedule.isFinished && isDraining() && !CancellationScope.current().consideredCancelled) {
     await condition(allHandlersFinished);
-    const ended = [...schedule.outcomes].filter(([, outcome]) => outcome.kind === 'failed' || outcome.kind === 'blocked');
+    const ended = [...schedule.outcomes].filter(
+      ([, outcome]) => outcome.kind === 'failed' || outcome.kind === 'blocked',
+    );
     await continueAsNew<typeof runPipeline>({ ...request, ended });
   }
   return await CancellationScope.nonCancellable(() => close(request, schedule));
@@ -101,16 +104,27 @@ async function close(request: RunRequest, schedule: Schedule): Promise<RunSummar
   for (const name of schedule.takeReady()) schedule.end(name, { kind: 'cancelled' });
   const counts = { cached: 0, ran: 0, failed: 0, cancelled: 0, blocked: 0 };
   for (const outcome of schedule.outcomes.values()) counts[outcome.kind]++;
-  const state = counts.failed > 0 ? 'failed' : schedule.isFinished && counts.cancelled === 0 ? 'done' : 'cancelled';
+  const state =
+    counts.failed > 0 ? 'failed' : schedule.isFinished && counts.cancelled === 0 ? 'done' : 'cancelled';
   const problems = [...schedule.outcomes].filter(([, { kind }]) => kind !== 'cached' && kind !== 'ran');
   const summary: RunSummary = { run: request.run, state, counts, problems: problems.slice(0, problemsTold) };
-  await finishRun({ request, summary, finishedAt: new Date().toISOString(), outcomes: [...schedule.outcomes] });
+  await finishRun({
+    request,
+    summary,
+    finishedAt: new Date().toISOString(),
+    outcomes: [...schedule.outcomes],
+  });
   return summary;
 }
 
 function endOfFollow(error: unknown, stage: StageRequest): StageOutcome {
   if (isCancellation(error)) return { kind: 'cancelled', key: stage.key };
-  const message = error instanceof Error ? (error.cause instanceof Error ? error.cause.message : error.message) : String(error);
+  const message =
+    error instanceof Error
+      ? error.cause instanceof Error
+        ? error.cause.message
+        : error.message
+      : String(error);
   return { kind: 'failed', key: stage.key, code: 'ENGINE_BUG', message, attempts: 0 };
 }
 

@@ -12,7 +12,10 @@ const maximumHeaderBytes = 100_000_000;
  */
 export async function checkCheckpoint(folder: string): Promise<void> {
   const names = await readdir(folder).catch((cause: unknown) => {
-    throw new Failure('NOT_FOUND', `${folder}: expected a folder with a checkpoint, found none`, { retryable: false, cause });
+    throw new Failure('NOT_FOUND', `${folder}: expected a folder with a checkpoint, found none`, {
+      retryable: false,
+      cause,
+    });
   });
   if (!names.includes('config.json')) throw bad(folder, 'it has no config.json');
   await parseJson(join(folder, 'config.json'));
@@ -22,14 +25,24 @@ export async function checkCheckpoint(folder: string): Promise<void> {
   for (const shard of shards) await checkSafetensors(join(folder, shard));
 }
 
-async function checkIndex(folder: string, names: readonly string[], shards: readonly string[]): Promise<void> {
+async function checkIndex(
+  folder: string,
+  names: readonly string[],
+  shards: readonly string[],
+): Promise<void> {
   const name = 'model.safetensors.index.json';
   if (!names.includes(name)) return;
   const index = await parseJson(join(folder, name));
   const map = index['weight_map'];
   if (typeof map !== 'object' || map === null) throw bad(join(folder, name), 'it has no weight_map');
-  const missing = [...new Set(Object.values(map).map(String))].filter((shard) => !shards.includes(shard)).sort();
-  if (missing.length > 0) throw bad(folder, `${name} names ${missing.join(', ')}, which ${missing.length === 1 ? 'is' : 'are'} missing`);
+  const missing = [...new Set(Object.values(map).map(String))]
+    .filter((shard) => !shards.includes(shard))
+    .sort();
+  if (missing.length > 0)
+    throw bad(
+      folder,
+      `${name} names ${missing.join(', ')}, which ${missing.length === 1 ? 'is' : 'are'} missing`,
+    );
 }
 
 /** Header and size only: the bytes are held to their digest elsewhere. */
@@ -41,7 +54,8 @@ async function checkSafetensors(path: string): Promise<void> {
     const { buffer } = await file.read(Buffer.alloc(lengthBytes), 0, lengthBytes, 0);
     const length = Number(buffer.readBigUInt64LE());
     if (length > maximumHeaderBytes) throw bad(path, 'it is no safetensors file');
-    if (lengthBytes + length > size) throw bad(path, `it is cut short: its header alone has ${length} bytes, the file ${size}`);
+    if (lengthBytes + length > size)
+      throw bad(path, `it is cut short: its header alone has ${length} bytes, the file ${size}`);
     const header = Buffer.alloc(length);
     await file.read(header, 0, length, lengthBytes);
     const end = endOfData(path, header.toString('utf8'));
@@ -65,7 +79,10 @@ function endOfData(path: string, header: string): number {
   let end = 0;
   for (const [name, tensor] of Object.entries(tensors) as [string, unknown][]) {
     if (name === '__metadata__') continue;
-    const offsets: unknown = typeof tensor === 'object' && tensor !== null && 'data_offsets' in tensor ? tensor.data_offsets : undefined;
+    const offsets: unknown =
+      typeof tensor === 'object' && tensor !== null && 'data_offsets' in tensor
+        ? tensor.data_offsets
+        : undefined;
     const last: unknown = Array.isArray(offsets) ? offsets[1] : undefined;
     if (typeof last !== 'number') throw bad(path, `tensor ${name} has no data_offsets`);
     end = Math.max(end, last);

@@ -21,7 +21,10 @@ interface HubFile {
  */
 export async function fetchHub({ type, location, revision }: ImportSource, to: FetchTarget): Promise<void> {
   if (revision === undefined || !/^[0-9a-f]{40}$/.test(revision)) {
-    throw new Failure('BAD_INPUT', `${location}: expected a revision of 40 hex digits, found ${revision ?? 'none'}`);
+    throw new Failure(
+      'BAD_INPUT',
+      `${location}: expected a revision of 40 hex digits, found ${revision ?? 'none'}`,
+    );
   }
   const repository = location.slice('hf://'.length).replace(/\/$/, '');
   const kind = type === 'dataset' ? 'datasets' : 'models';
@@ -35,7 +38,7 @@ export async function fetchHub({ type, location, revision }: ImportSource, to: F
 /** The tree is paged; the next page is in the Link header. */
 async function listFiles(url: string, to: FetchTarget): Promise<HubFile[]> {
   const files: HubFile[] = [];
-  for (let next: string | undefined = url; next !== undefined; ) {
+  for (let next: string | undefined = url; next !== undefined;) {
     const response: Response = await request(next, to);
     const page: unknown = await response.json();
     if (!Array.isArray(page)) throw new Failure('BAD_INPUT', `${url}: expected a list of files`);
@@ -71,14 +74,24 @@ async function download(url: string, file: HubFile, to: FetchTarget): Promise<vo
         done(null, chunk);
       },
     });
-    await pipeline(Readable.fromWeb(response.body as never), tell, createWriteStream(partial, { flags: isContinued ? 'a' : 'w' }), { signal: to.signal });
+    await pipeline(
+      Readable.fromWeb(response.body as never),
+      tell,
+      createWriteStream(partial, { flags: isContinued ? 'a' : 'w' }),
+      { signal: to.signal },
+    );
   }
   const got = await sizeOf(partial);
-  if (got !== file.size) throw new Failure('STORE_UNAVAILABLE', `${url}: expected ${file.size} bytes, got ${got ?? 0}`);
+  if (got !== file.size)
+    throw new Failure('STORE_UNAVAILABLE', `${url}: expected ${file.size} bytes, got ${got ?? 0}`);
   await rename(partial, path);
 }
 
-async function request(url: string, to: FetchTarget, headers: Record<string, string> = {}): Promise<Response> {
+async function request(
+  url: string,
+  to: FetchTarget,
+  headers: Record<string, string> = {},
+): Promise<Response> {
   const auth = to.token === undefined ? {} : { authorization: `Bearer ${to.token}` };
   let response: Response;
   try {

@@ -20,7 +20,8 @@ export async function fetchS3({ location }: ImportSource, to: FetchTarget): Prom
   const client = new S3Client({});
   try {
     const files = await list(client, { bucket, prefix: `${prefix}/` });
-    if (files.length === 0) throw new Failure('NOT_FOUND', `${location}: nothing is stored below it`, { retryable: false });
+    if (files.length === 0)
+      throw new Failure('NOT_FOUND', `${location}: nothing is stored below it`, { retryable: false });
     for (const file of files) await download(client, { bucket, prefix: `${prefix}/`, file, to });
   } catch (cause) {
     if (cause instanceof Failure) throw cause;
@@ -38,7 +39,7 @@ interface Place {
 async function list(client: S3Client, { bucket, prefix }: Place): Promise<Listed[]> {
   const { ListObjectsV2Command } = await import('@aws-sdk/client-s3');
   const files: Listed[] = [];
-  for (let token: string | undefined, isLast = false; !isLast; ) {
+  for (let token: string | undefined, isLast = false; !isLast;) {
     const page: ListObjectsV2CommandOutput = await client.send(
       new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }),
     );
@@ -51,16 +52,24 @@ async function list(client: S3Client, { bucket, prefix }: Place): Promise<Listed
   return files;
 }
 
-async function download(client: S3Client, { bucket, prefix, file, to }: Place & { file: Listed; to: FetchTarget }): Promise<void> {
+async function download(
+  client: S3Client,
+  { bucket, prefix, file, to }: Place & { file: Listed; to: FetchTarget },
+): Promise<void> {
   const below = file.name.slice(prefix.length);
   if (normalize(below).startsWith('..')) throw new Failure('UNSAFE_PATH', file.name);
   const path = join(to.folder, below);
   if ((await stat(path).catch(() => undefined))?.size === file.size) return;
   await mkdir(dirname(path), { recursive: true });
   const { GetObjectCommand } = await import('@aws-sdk/client-s3');
-  const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: file.name }), { abortSignal: to.signal });
-  if (!(Body instanceof Readable)) throw new Failure('STORE_UNAVAILABLE', `s3://${bucket}/${file.name}: no body`);
-  Body.on('data', () => { to.beat({ file: below, of: file.size }); });
+  const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: file.name }), {
+    abortSignal: to.signal,
+  });
+  if (!(Body instanceof Readable))
+    throw new Failure('STORE_UNAVAILABLE', `s3://${bucket}/${file.name}: no body`);
+  Body.on('data', () => {
+    to.beat({ file: below, of: file.size });
+  });
   await pipeline(Body, createWriteStream(`${path}.partial`), { signal: to.signal });
   await rename(`${path}.partial`, path);
 }

@@ -48,14 +48,23 @@ async function readSource({ deps, request }: Work): Promise<ImportSource> {
   const settings = (await readPlan(deps.store.documents, request.run)).byName.get(request.stage)?.with ?? {};
   const { type, location, revision, token } = settings;
   const known = artifactTypes.find((name) => name === type);
-  if (known === undefined || typeof location !== 'string') throw new Error(`bug: import ${request.stage} has no type or location`);
-  const secret = typeof token === 'object' && token !== null && 'secret' in token ? String(token.secret) : undefined;
-  return { type: known, location, revision: typeof revision === 'string' ? revision : undefined, token: secret };
+  if (known === undefined || typeof location !== 'string')
+    throw new Error(`bug: import ${request.stage} has no type or location`);
+  const secret =
+    typeof token === 'object' && token !== null && 'secret' in token ? String(token.secret) : undefined;
+  return {
+    type: known,
+    location,
+    revision: typeof revision === 'string' ? revision : undefined,
+    token: secret,
+  };
 }
 
 async function fetchAndStore(work: Work, source: ImportSource, expected: Digest): Promise<ArtifactRef> {
   const { deps } = work;
-  const beat = (details: object): void => { work.pulse.beat(details); };
+  const beat = (details: object): void => {
+    work.pulse.beat(details);
+  };
   const token = source.token === undefined ? undefined : deps.secret(source.token);
   if (source.token !== undefined && token === undefined) {
     throw new Failure('BAD_INPUT', `${source.location}: this worker has no secret ${source.token}`);
@@ -69,7 +78,10 @@ async function fetchAndStore(work: Work, source: ImportSource, expected: Digest)
   if (source.type === 'checkpoint') await checkCheckpoint(folder);
   const artifact = await deps.store.artifacts.putFolder(folder, { type: source.type });
   if (artifact.digest !== expected) {
-    throw new Failure('DIGEST_MISMATCH', `${source.location}: expected ${expected}, found ${artifact.digest}`);
+    throw new Failure(
+      'DIGEST_MISMATCH',
+      `${source.location}: expected ${expected}, found ${artifact.digest}`,
+    );
   }
   if (!isLocal) await rm(download, { recursive: true, force: true });
   return artifact;

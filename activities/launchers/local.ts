@@ -46,7 +46,8 @@ export class LocalLauncher implements Launcher {
       return;
     }
     const until = Date.now() + timeoutMs;
-    while (Date.now() < until && (await this.poll(folder)) === 'running') await sleep(Math.min(200, timeoutMs));
+    while (Date.now() < until && (await this.poll(folder)) === 'running')
+      await sleep(Math.min(200, timeoutMs));
   }
 
   async stop(folder: JobFolder, graceSeconds: number): Promise<void> {

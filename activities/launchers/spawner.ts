@@ -36,7 +36,10 @@ export class Spawner {
       helper.send({ ...request, id });
     });
     if (answer.identity !== undefined) return { identity: answer.identity, ended: end };
-    throw new Failure('NODE_LOST', `the job did not start: ${answer.error ?? 'it was gone before it could be noted'}`);
+    throw new Failure(
+      'NODE_LOST',
+      `the job did not start: ${answer.error ?? 'it was gone before it could be noted'}`,
+    );
   }
 
   close(): void {

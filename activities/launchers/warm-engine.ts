@@ -53,7 +53,8 @@ export class WarmEngine {
   }
 
   #ensureParent(): ChildProcess {
-    if (this.#parent !== undefined && this.#parent.exitCode === null && this.#parent.signalCode === null) return this.#parent;
+    if (this.#parent !== undefined && this.#parent.exitCode === null && this.#parent.signalCode === null)
+      return this.#parent;
     const log = openSync(this.#options.log, 'a');
     this.#parent = spawn(this.#options.python, ['-m', 'fretsaw_engine.zygote', this.#socket], {
       env: { ...this.#options.env },
@@ -74,8 +75,12 @@ function ask(path: string, request: object): Promise<Record<string, unknown> | u
     socket.setTimeout(warmUpMs, () => socket.destroy());
     socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`));
     socket.on('data', (chunk) => (text += chunk.toString('utf8')));
-    socket.on('error', () => { resolve(undefined); });
-    socket.on('close', () => { resolve(parse(text)); });
+    socket.on('error', () => {
+      resolve(undefined);
+    });
+    socket.on('close', () => {
+      resolve(parse(text));
+    });
   });
 }
 

@@ -19,7 +19,12 @@ writeFileSync(
 publish();
 
 async function bundleNode() {
-  const entries = { fretsaw: 'cli/main.ts', worker: 'workers/main.ts', job: 'workers/job.ts', spawner: 'workers/spawner.ts' };
+  const entries = {
+    fretsaw: 'cli/main.ts',
+    worker: 'workers/main.ts',
+    job: 'workers/job.ts',
+    spawner: 'workers/spawner.ts',
+  };
   const present = Object.entries(entries).filter(([, path]) => existsSync(join(root, path)));
   await build({
     absWorkingDir: root,

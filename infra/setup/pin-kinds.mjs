@@ -14,9 +14,13 @@ const reading = {
   sha256: (text) => createHash('sha256').update(text).digest('hex'),
 };
 
-const dirty = Object.entries(kindVersions(reading).versions).filter(([, version]) => version.includes('+dirty'));
+const dirty = Object.entries(kindVersions(reading).versions).filter(([, version]) =>
+  version.includes('+dirty'),
+);
 for (const [name, version] of dirty) console.log(`${name} ${version}`);
 if (!process.argv.includes('--check')) {
   writeFileSync(join(root, pinnedPath), `${JSON.stringify(pinKinds(reading), null, 2)}\n`);
-  console.log(`${pinnedPath}: ${dirty.length === 0 ? 'nothing changed' : `${dirty.length} kinds pinned anew`}`);
+  console.log(
+    `${pinnedPath}: ${dirty.length === 0 ? 'nothing changed' : `${dirty.length} kinds pinned anew`}`,
+  );
 }

@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CliRig } from '../support/cli-rig.ts';
 
-
 /** A stage that notes that it ran in `ran` beside the spec, waits for the file `go` if asked to, and writes its output. */
-function stage(name: string, options: { inputs?: string; waits?: boolean; folder: string; fail?: boolean }): string {
+function stage(
+  name: string,
+  options: { inputs?: string; waits?: boolean; folder: string; fail?: boolean },
+): string {
   const { inputs = '', waits = false, folder, fail = false } = options;
   const wait = waits ? `while [ ! -e ${folder}/go ]; do sleep 0.1; done;` : '';
   const script = `echo ${name} >> ${folder}/ran; ${wait} ${fail ? 'echo broken >&2; exit 3' : 'echo "$0" > "$1"/x'}`;
@@ -36,7 +38,9 @@ describe('run', { timeout: 120_000 }, () => {
     const coverage = mkdtempSync(join(tmpdir(), 'fretsaw-loaded-'));
     const again = await rig.run(['run', 'a.yaml', '--json'], { NODE_V8_COVERAGE: coverage });
     expect(JSON.parse(again.out)).toMatchObject({ run: null, counts: { ran: 0, cached: 2 } });
-    const loaded = readdirSync(coverage).map((name) => readFileSync(join(coverage, name), 'utf8')).join('');
+    const loaded = readdirSync(coverage)
+      .map((name) => readFileSync(join(coverage, name), 'utf8'))
+      .join('');
     expect(loaded).toContain('dist/fretsaw.js');
     expect(loaded).not.toContain('@temporalio');
     expect(rig.lines('ran')).toHaveLength(2);
@@ -46,7 +50,11 @@ describe('run', { timeout: 120_000 }, () => {
     const folder = rig.folder;
     rig.write(
       'a.yaml',
-      spec(stage('bad', { folder, fail: true }) + stage('behind', { folder, inputs: 'bad' }) + stage('other', { folder })),
+      spec(
+        stage('bad', { folder, fail: true }) +
+          stage('behind', { folder, inputs: 'bad' }) +
+          stage('other', { folder }),
+      ),
     );
     const ran = await rig.run(['run', 'a.yaml', '--json']);
     expect(ran.code).toBe(1);
@@ -66,7 +74,10 @@ describe('run', { timeout: 120_000 }, () => {
 
   test('two runs at once make each stage once, and both end well', async () => {
     const folder = rig.folder;
-    rig.write('a.yaml', spec(stage('first', { folder, waits: true }) + stage('second', { folder, inputs: 'first' })));
+    rig.write(
+      'a.yaml',
+      spec(stage('first', { folder, waits: true }) + stage('second', { folder, inputs: 'first' })),
+    );
     const both = [rig.start(['run', 'a.yaml', '--json']), rig.start(['run', 'a.yaml', '--json'])];
     await rig.until(async () => (await rig.waiters()) === 2);
     rig.write('go', '');
@@ -97,7 +108,10 @@ describe('run', { timeout: 120_000 }, () => {
 
   test('Ctrl-C stops the jobs, leaves nothing running, and the same command goes on', async () => {
     const folder = rig.folder;
-    rig.write('a.yaml', spec(stage('first', { folder }) + stage('long', { folder, inputs: 'first', waits: true })));
+    rig.write(
+      'a.yaml',
+      spec(stage('first', { folder }) + stage('long', { folder, inputs: 'first', waits: true })),
+    );
     const run = rig.start(['run', 'a.yaml']);
     await rig.until(() => rig.lines('ran').includes('long'));
     await rig.until(() => rig.jobs().length === 1);

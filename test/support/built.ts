@@ -28,7 +28,10 @@ export async function ensureBuilt(): Promise<void> {
   await withLock(join(root, 'node_modules', '.cache', 'fretsaw-build'), async () => {
     const built = modified(join(root, 'dist', 'build.json'));
     if (Math.max(...sources.map((folder) => newest(join(root, folder)))) <= built) return;
-    execFileSync(process.execPath, [join(root, 'infra', 'setup', 'build.mjs')], { cwd: root, stdio: 'inherit' });
+    execFileSync(process.execPath, [join(root, 'infra', 'setup', 'build.mjs')], {
+      cwd: root,
+      stdio: 'inherit',
+    });
   });
 }
 

@@ -76,7 +76,11 @@ export class CliRig {
   /** Lines of a file that stages append to: how often which of them ran. */
   lines(name: string): string[] {
     const path = join(this.folder, name);
-    return existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter((line) => line !== '') : [];
+    return existsSync(path)
+      ? readFileSync(path, 'utf8')
+          .split('\n')
+          .filter((line) => line !== '')
+      : [];
   }
 
   async until(what: () => boolean | Promise<boolean>, seconds = 60): Promise<void> {
@@ -94,7 +98,9 @@ export class CliRig {
     try {
       const client = new Client({ connection });
       let most = 0;
-      for await (const { workflowId } of client.workflow.list({ query: "WorkflowType = 'runStage' AND ExecutionStatus = 'Running'" })) {
+      for await (const { workflowId } of client.workflow.list({
+        query: "WorkflowType = 'runStage' AND ExecutionStatus = 'Running'",
+      })) {
         const waiters = await client.workflow.getHandle(workflowId).query<string[]>('waiters');
         most = Math.max(most, waiters.length);
       }

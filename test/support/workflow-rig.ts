@@ -27,7 +27,9 @@ export class WorkflowRig {
     await ensureBuilt();
     const path = join(root, '.venv', 'bin', 'temporal-test-server');
     return new WorkflowRig(
-      await TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } }),
+      await TestWorkflowEnvironment.createTimeSkipping({
+        server: { executable: { type: 'existing-path', path } },
+      }),
     );
   }
 

@@ -19,7 +19,11 @@ type RunPipeline = (request: RunRequest) => Promise<RunSummary>;
 let count = 0;
 
 function start(request: RunRequest) {
-  return rig.env.client.workflow.start<RunPipeline>('runPipeline', { workflowId: `run-${++count}`, taskQueue: queue, args: [request] });
+  return rig.env.client.workflow.start<RunPipeline>('runPipeline', {
+    workflowId: `run-${++count}`,
+    taskQueue: queue,
+    args: [request],
+  });
 }
 
 /** Stage -> the stages it reads. */
@@ -44,12 +48,19 @@ function fakes(shape: Shape, options: { cached?: string[]; failing?: string[]; h
       ? { kind: 'failed', key: request.key, code: 'NAN_LOSS', message: 'loss is NaN', attempts: 1 }
       : { kind: 'ran', key: request.key, outputs: { out: artifact(request.stage) }, attempts: 1 };
   fake.activities = {
-    loadGraph: async () => ({ stages: names.map((name) => ({ name, after: (shape[name] ?? []).map((before) => names.indexOf(before)) })) }),
+    loadGraph: async () => ({
+      stages: names.map((name) => ({
+        name,
+        after: (shape[name] ?? []).map((before) => names.indexOf(before)),
+      })),
+    }),
     bindStages: async (request): Promise<Bound> => {
       fake.bound.push(request);
       const isHit = (name: string): boolean => options.cached?.includes(name) === true;
       return {
-        hits: request.ready.filter(isHit).map((name) => ({ name, key: keyOf(name), outputs: { out: artifact(name) } })),
+        hits: request.ready
+          .filter(isHit)
+          .map((name) => ({ name, key: keyOf(name), outputs: { out: artifact(name) } })),
         requests: request.ready.filter((name) => !isHit(name)).map((name) => stageRequest(name)),
         failed: [],
       };
@@ -57,8 +68,12 @@ function fakes(shape: Shape, options: { cached?: string[]; failing?: string[]; h
     awaitStages: async (requests) => {
       fake.awaited.push(...requests.map(({ stage }) => stage));
       if (options.hang === true) {
-        const timer = setInterval(() => { Context.current().heartbeat(); }, 50);
-        await Context.current().cancelled.finally(() => { clearInterval(timer); });
+        const timer = setInterval(() => {
+          Context.current().heartbeat();
+        }, 50);
+        await Context.current().cancelled.finally(() => {
+          clearInterval(timer);
+        });
       }
       now += requests.length;
       most = Math.max(most, now);
@@ -106,7 +121,9 @@ test('a failed stage blocks all that comes of it, by its name, and nothing else'
 test('no more stages are in flight than the cap allows', async () => {
   const wide = Object.fromEntries(Array.from({ length: 30 }, (_, index) => [`s${index}`, []]));
   const fake = fakes(wide);
-  const summary = await rig.serve(fake.activities, async () => (await start(runRequest({ maxInFlight: 7 }))).result());
+  const summary = await rig.serve(fake.activities, async () =>
+    (await start(runRequest({ maxInFlight: 7 }))).result(),
+  );
   expect(summary.counts.ran).toBe(30);
   expect(fake.mostAtOnce()).toBe(7);
 });

@@ -20,10 +20,17 @@ const outputs = { out: artifact('made') };
 let count = 0;
 
 function start(request: StageRequest) {
-  return rig.env.client.workflow.start<RunStage>('runStage', { workflowId: `stage-${++count}`, taskQueue: queue, args: [request] });
+  return rig.env.client.workflow.start<RunStage>('runStage', {
+    workflowId: `stage-${++count}`,
+    taskQueue: queue,
+    args: [request],
+  });
 }
 
-function failing(codes: FailureCode[]): { tries: () => number; executeStage: () => Promise<{ kind: 'stored' }> } {
+function failing(codes: FailureCode[]): {
+  tries: () => number;
+  executeStage: () => Promise<{ kind: 'stored' }>;
+} {
   let tries = 0;
   return {
     tries: () => tries,
@@ -40,20 +47,26 @@ const publish = { publishStage: async () => ({ kind: 'ran' as const, outputs, at
 
 test('a record that is there already is the result, and nothing is computed', async () => {
   const fake = failing([]);
-  const result = await rig.serve({ ...fake, ...publish, lookUpStage: async () => outputs }, async () => (await start(stageRequest('a'))).result());
+  const result = await rig.serve({ ...fake, ...publish, lookUpStage: async () => outputs }, async () =>
+    (await start(stageRequest('a'))).result(),
+  );
   expect(result).toEqual({ kind: 'cached', outputs });
   expect(fake.tries()).toBe(0);
 });
 
 test('a failure that may pass is tried again, as often as the spec says', async () => {
   const fake = failing(['STALLED', 'TIMEOUT']);
-  const result = await rig.serve({ ...fake, ...publish, ...nothingKnown }, async () => (await start(stageRequest('b'))).result());
+  const result = await rig.serve({ ...fake, ...publish, ...nothingKnown }, async () =>
+    (await start(stageRequest('b'))).result(),
+  );
   expect(result).toMatchObject({ kind: 'ran' });
   expect(fake.tries()).toBe(3);
 
   const hopeless = failing(['STALLED', 'STALLED', 'STALLED', 'STALLED']);
   await expect(
-    rig.serve({ ...hopeless, ...publish, ...nothingKnown }, async () => (await start(stageRequest('c', { attempts: 2 }))).result()),
+    rig.serve({ ...hopeless, ...publish, ...nothingKnown }, async () =>
+      (await start(stageRequest('c', { attempts: 2 }))).result(),
+    ),
   ).rejects.toBeInstanceOf(WorkflowFailedError);
   expect(hopeless.tries()).toBe(2);
 });
@@ -85,7 +98,9 @@ test('publishing is tried again without computing again', async () => {
     if (++publishings < 4) throw toApplicationFailure(new Failure('STORE_UNAVAILABLE', 'full'));
     return { kind: 'ran' as const, outputs, attempts: 1 };
   };
-  await rig.serve({ ...fake, ...nothingKnown, publishStage }, async () => (await start(stageRequest('f'))).result());
+  await rig.serve({ ...fake, ...nothingKnown, publishStage }, async () =>
+    (await start(stageRequest('f'))).result(),
+  );
   expect([fake.tries(), publishings]).toEqual([1, 4]);
 });
 
@@ -93,7 +108,9 @@ test('the stage goes on while one run waits for it, and is stopped when the last
   const seen = { started: false, stopped: false };
   const executeStage = async (): Promise<{ kind: 'stored' }> => {
     seen.started = true;
-    const timer = setInterval(() => { Context.current().heartbeat(); }, 50);
+    const timer = setInterval(() => {
+      Context.current().heartbeat();
+    }, 50);
     try {
       await Context.current().cancelled;
     } finally {
