@@ -71,6 +71,7 @@ export function durationRange({ low, high }: Range): string {
 }
 
 function duration(seconds: number): string {
+  if (seconds < 0.05) return '0 s';
   if (seconds < 99.5) return `${rounded(seconds)} s`;
   return seconds < 99.5 * 60 ? `${rounded(seconds / 60)} min` : `${rounded(seconds / 3600)} h`;
 }
