@@ -28,10 +28,11 @@ export async function finishRun(
 }
 
 function toStageEnd(stage: string, outcome: StageOutcome): RunFinished['stages'][number] {
+  const key = 'key' in outcome ? outcome.key : undefined;
   return {
     stage,
     outcome: outcome.kind,
-    ...('key' in outcome && outcome.key !== undefined ? { key: outcome.key } : {}),
+    ...(key === undefined ? {} : { key }),
     ...('outputs' in outcome ? { outputs: outcome.outputs } : {}),
   };
 }

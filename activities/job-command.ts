@@ -80,7 +80,7 @@ function userEnv(deps: ActivityDeps, env: Json | undefined): Record<string, stri
   return Object.fromEntries(
     Object.entries(env).map(([name, value]) => [
       name,
-      isSecret(value) ? secretValue(deps, value.secret) : String(value),
+      isSecret(value) ? secretValue(deps, value.secret) : asText(value),
     ]),
   );
 }
@@ -102,5 +102,10 @@ function secretValue(deps: ActivityDeps, name: string): string {
 
 function texts(value: Json | undefined): [string, string][] {
   if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).map(([name, member]) => [name, String(member)]);
+  return Object.entries(value).map(([name, member]) => [name, asText(member)]);
+}
+
+/** Settings were checked by the compiler: what is not text is a number or a flag. */
+function asText(value: Json): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }

@@ -62,19 +62,21 @@ async function examine(
     if (note === undefined && host !== deps.host) await waitOut(work);
     return undefined;
   }
-  if (note === undefined) {
-    const state = await deps.launcher.poll(folder);
-    const hasEnded = (await exists(folder.done)) || (await exists(folder.exit));
-    if (state === 'running' || hasEnded) {
-      const startedAt = new Date((await folder.startedAtMs()) ?? Date.now()).toISOString();
-      return { kind: 'found', folder, startedAt };
-    }
+  if (note === undefined && (await isWorthFinding(work, folder))) {
+    const startedAt = new Date((await folder.startedAtMs()) ?? Date.now()).toISOString();
+    return { kind: 'found', folder, startedAt };
   }
   await deps.launcher.stop(folder, stopGraceSeconds);
   await uploadSnapshots(work, folder).catch((error: unknown) => {
     if (!isFailure(error, 'LEASE_LOST')) throw error;
   });
   return undefined;
+}
+
+/** At work, or ended by itself: a job that was killed has left neither mark. */
+async function isWorthFinding({ deps }: Work, folder: JobFolder): Promise<boolean> {
+  if ((await deps.launcher.poll(folder)) === 'running') return true;
+  return (await exists(folder.done)) || (await exists(folder.exit));
 }
 
 /** Outputs of an attempt that ended well but whose record was never written are simply taken. */

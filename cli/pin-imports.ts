@@ -39,11 +39,11 @@ export async function pinStages(
 }
 
 function isLocal(stage: PlannedStage): boolean {
-  return !/^(hf|s3):/.test(String(stage.with['location']));
+  return !/^(hf|s3):/.test(locationOf(stage));
 }
 
 async function filesOf(stage: PlannedStage): ReturnType<typeof filesBelow> {
-  const folder = String(stage.with['location']).replace(/^file:(\/\/)?/, '');
+  const folder = locationOf(stage).replace(/^file:(\/\/)?/, '');
   try {
     return await filesBelow(folder);
   } catch (cause) {
@@ -104,4 +104,10 @@ async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
   return hash.digest('hex');
+}
+
+function locationOf(stage: PlannedStage): string {
+  const location = stage.with['location'];
+  if (typeof location !== 'string') throw new Error(`bug: import ${stage.name} has no location`);
+  return location;
 }

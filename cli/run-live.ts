@@ -16,7 +16,7 @@ import { findOpenRun, type RunMemo } from './open-runs.ts';
 import { followRun, type FollowedRun } from './follow-run.ts';
 import { LiveView } from './live-view.ts';
 import { renderEnd } from './run-table.ts';
-import type { LiveRun, RunChoice } from './run.ts';
+import type { LiveRun } from './run.ts';
 import { connectClient, workerSettings } from './temporal-client.ts';
 import { version } from './version.ts';
 

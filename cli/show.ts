@@ -58,25 +58,40 @@ async function showStages({ invocation, paths, store, run }: Showing): Promise<S
     run.plan.stages.map(async ({ name, kind }) => {
       const now = states?.get(name);
       const key = (now !== undefined && 'key' in now ? now.key : undefined) ?? keys.get(name) ?? null;
-      const attempts = key === null ? [] : await listAttempts(store.documents, key);
-      const last = attempts.at(-1);
-      const isRunning = now?.kind === 'running';
-      return {
-        stage: name,
-        kind,
-        state: ended.get(name) ?? now?.kind ?? (last?.outcome === 'done' ? 'done' : 'waiting'),
-        key,
-        outputs: Object.fromEntries(
-          Object.entries(last?.outputs ?? {}).map(([output, { digest }]) => [output, digest]),
-        ),
-        attempts,
-        log:
-          key !== null && last?.outcome === 'failed' ? await lastLogLines(paths.work, key, last.attempt) : [],
-        progress:
-          key !== null && isRunning ? describeProgress(readStageProgress(paths.work, hexOf(key)), null) : '',
-      };
+      const state = ended.get(name) ?? now?.kind;
+      return { stage: name, kind, key, ...(await showKey({ store, work: paths.work, key, state })) };
     }),
   );
+}
+
+interface KeyAtWork {
+  store: Store;
+  work: string;
+  key: StageKey | null;
+  state: string | undefined;
+}
+
+const unknown = { outputs: {}, attempts: [], log: [], progress: '' };
+
+/** What the store and this host's job folders say about a key. */
+async function showKey({
+  store,
+  work,
+  key,
+  state,
+}: KeyAtWork): Promise<Omit<ShownStage, 'stage' | 'kind' | 'key'>> {
+  if (key === null) return { ...unknown, state: state ?? 'waiting' };
+  const attempts = await listAttempts(store.documents, key);
+  const last = attempts.at(-1);
+  return {
+    state: state ?? (last?.outcome === 'done' ? 'done' : 'waiting'),
+    outputs: Object.fromEntries(
+      Object.entries(last?.outputs ?? {}).map(([output, { digest }]) => [output, digest]),
+    ),
+    attempts,
+    log: last?.outcome === 'failed' ? await lastLogLines(work, key, last.attempt) : [],
+    progress: state === 'running' ? describeProgress(readStageProgress(work, hexOf(key)), null) : '',
+  };
 }
 
 interface Shown {

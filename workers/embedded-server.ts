@@ -63,7 +63,7 @@ export async function stopServer(folder: string): Promise<void> {
   while (isAlive(server.process)) await sleep(20);
 }
 
-/** WAL and NORMAL make the server ten times as fast (docs/performance.md) and survive kill -9. */
+/** WAL and NORMAL make the server ten times as fast and survive kill -9. */
 function serverArguments(folder: string, port: number): string[] {
   return [
     ...['server', 'start-dev', '--headless', '--ip', '127.0.0.1', '--port', String(port)],
@@ -82,15 +82,13 @@ async function launch(
   const child = spawn(binary, serverArguments(folder, port), { detached: true, stdio: ['ignore', log, log] });
   closeSync(log);
   child.unref();
-  let hasEnded = false;
-  child.once('exit', () => (hasEnded = true));
-  child.once('error', () => (hasEnded = true));
+  child.on('error', () => undefined);
   const identity = child.pid === undefined ? undefined : identify(child.pid);
   if (identity === undefined) return undefined;
   const server: EmbeddedServer = { process: identity, port };
   await writeWhole(join(folder, 'server.json'), server);
   const until = Date.now() + startTimeoutMs;
-  while (!hasEnded && Date.now() < until) {
+  while (child.exitCode === null && child.signalCode === null && Date.now() < until) {
     if (await answers(port)) return server;
     await sleep(20);
   }

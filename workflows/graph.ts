@@ -67,6 +67,13 @@ export class Schedule {
     return ended;
   }
 
+  /** Stages that have not ended when their run does. */
+  cancelRest(): void {
+    for (const { name } of this.#graph.stages) {
+      if (!this.#outcomes.has(name)) this.#outcomes.set(name, { kind: 'cancelled' });
+    }
+  }
+
   #release(index: number): void {
     const left = (this.#missing[index] ?? 0) - 1;
     this.#missing[index] = left;

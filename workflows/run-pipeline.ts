@@ -1,19 +1,16 @@
 import {
   CancellationScope,
-  allHandlersFinished,
-  condition,
   continueAsNew,
   isCancellation,
-  proxyActivities,
   proxyLocalActivities,
   setHandler,
-  workflowInfo,
 } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.ts';
 import type { RunRequest, RunSummary } from '../activities/run-request.ts';
-import type { StageOutcome, StageRequest, StageState } from '../activities/stage-request.ts';
+import type { StageState } from '../activities/stage-request.ts';
+import type { Schedule } from './graph.ts';
 import { changesQuery, type RunChanges } from './messages.ts';
-import { Schedule } from './graph.ts';
+import { PipelineRun } from './pipeline-run.ts';
 
 const { loadGraph, bindStages, finishRun } = proxyLocalActivities<Activities>({ startToCloseTimeout: '10m' });
 
@@ -23,90 +20,36 @@ const { loadGraph, bindStages, finishRun } = proxyLocalActivities<Activities>({ 
  * branches go on.
  */
 export async function runPipeline(request: RunRequest): Promise<RunSummary> {
-  const schedule = new Schedule(await CancellationScope.nonCancellable(() => loadGraph(request)));
-  const log = followChanges();
-  const isDraining = (): boolean => workflowInfo().continueAsNewSuggested;
-  const end = (name: string, outcome: StageOutcome): void => {
-    for (const [ended, how] of schedule.end(name, outcome)) log(ended, how);
-  };
-  for (const [name, outcome] of request.ended ?? []) end(name, outcome);
-
-  /** Started, and not waited for by any activity now. */
-  const started: StageRequest[] = [];
-  /** Bound, and not started. */
-  const unfollowed: StageRequest[] = [];
-  let inFlight = 0;
-  let activities = 0;
-  const { awaitStages } = proxyActivities<Activities>({
-    taskQueue: request.queues.waiters,
-    startToCloseTimeout: '365d',
-    heartbeatTimeout: request.heartbeatSeconds * 1000,
-    cancellationType: 'WAIT_CANCELLATION_COMPLETED',
-    retry: { maximumInterval: '10s' },
-  });
-  const follow = async (stages: StageRequest[]): Promise<void> => {
-    activities++;
-    let left = stages;
-    try {
-      const { ended } = await awaitStages(stages);
-      const names = new Set(ended.map(([name]) => name));
-      left = stages.filter(({ stage }) => !names.has(stage));
-      for (const [name, outcome] of ended) end(name, outcome);
-      started.push(...left);
-    } catch (error) {
-      for (const stage of stages) end(stage.stage, endOfFollow(error, stage));
-      left = [];
-    } finally {
-      inFlight -= stages.length - left.length;
-      activities--;
-    }
-  };
+  const graph = await CancellationScope.nonCancellable(() => loadGraph(request));
+  const run = new PipelineRun(request, graph, followChanges());
+  let isCancelled = false;
   try {
-    for (;;) {
-      const ready = schedule.takeReady();
-      if (ready.length > 0) {
-        const bound = await bindStages({ request, ready, known: schedule.inputsOf(ready) });
-        for (const stage of bound.hits)
-          end(stage.name, { kind: 'cached', key: stage.key, outputs: stage.outputs });
-        for (const stage of bound.failed) end(stage.name, stage.outcome);
-        unfollowed.push(...bound.requests);
-        continue;
-      }
-      const batch = started.splice(0);
-      const room = isDraining() ? 0 : request.maxInFlight - inFlight;
-      const fresh = unfollowed.splice(0, room);
-      for (const stage of fresh) log(stage.stage, { kind: 'running', key: stage.key });
-      inFlight += fresh.length;
-      batch.push(...fresh);
-      if (batch.length > 0) void follow(batch);
-      if (inFlight === 0) break;
-      const before = schedule.outcomes.size;
-      await condition(() => schedule.outcomes.size > before || started.length > 0 || activities === 0);
-    }
+    await run.follow(bindStages);
   } catch (error) {
     if (!isCancellation(error)) throw error;
-    await CancellationScope.nonCancellable(() => condition(() => activities === 0));
+    isCancelled = true;
+    await CancellationScope.nonCancellable(() => run.settle());
   }
-  if (!schedule.isFinished && isDraining() && !CancellationScope.current().consideredCancelled) {
-    await condition(allHandlersFinished);
-    const ended = [...schedule.outcomes].filter(
-      ([, outcome]) => outcome.kind === 'failed' || outcome.kind === 'blocked',
-    );
-    await continueAsNew<typeof runPipeline>({ ...request, ended });
-  }
-  return await CancellationScope.nonCancellable(() => close(request, schedule));
+  if (run.isDraining && !run.schedule.isFinished && !isCancelled) await goOn(request, run.schedule);
+  return await CancellationScope.nonCancellable(() => close(request, run.schedule));
+}
+
+/** What ended well is in the store and will be a hit; the rest is carried along, and nothing is recomputed twice. */
+async function goOn({ recompute, ...request }: RunRequest, { outcomes }: Schedule): Promise<never> {
+  const ended = [...outcomes].filter(([, { kind }]) => kind === 'failed' || kind === 'blocked');
+  const isDue = recompute !== undefined && !outcomes.has(recompute.stage);
+  return await continueAsNew<typeof runPipeline>({ ...request, ended, ...(isDue ? { recompute } : {}) });
 }
 
 const problemsTold = 300;
 
 /** The outcomes go into the store, the workflow returns only how many of each there are. */
 async function close(request: RunRequest, schedule: Schedule): Promise<RunSummary> {
-  for (const name of schedule.takeReady()) schedule.end(name, { kind: 'cancelled' });
+  schedule.cancelRest();
   const counts = { cached: 0, ran: 0, failed: 0, cancelled: 0, blocked: 0 };
-  for (const outcome of schedule.outcomes.values()) counts[outcome.kind]++;
-  const state =
-    counts.failed > 0 ? 'failed' : schedule.isFinished && counts.cancelled === 0 ? 'done' : 'cancelled';
+  for (const { kind } of schedule.outcomes.values()) counts[kind]++;
   const problems = [...schedule.outcomes].filter(([, { kind }]) => kind !== 'cached' && kind !== 'ran');
+  const state = counts.failed > 0 ? 'failed' : counts.cancelled > 0 ? 'cancelled' : 'done';
   const summary: RunSummary = { run: request.run, state, counts, problems: problems.slice(0, problemsTold) };
   await finishRun({
     request,
@@ -115,17 +58,6 @@ async function close(request: RunRequest, schedule: Schedule): Promise<RunSummar
     outcomes: [...schedule.outcomes],
   });
   return summary;
-}
-
-function endOfFollow(error: unknown, stage: StageRequest): StageOutcome {
-  if (isCancellation(error)) return { kind: 'cancelled', key: stage.key };
-  const message =
-    error instanceof Error
-      ? error.cause instanceof Error
-        ? error.cause.message
-        : error.message
-      : String(error);
-  return { kind: 'failed', key: stage.key, code: 'ENGINE_BUG', message, attempts: 0 };
 }
 
 /** Serves the `changes` query; returns the function that notes a change. */

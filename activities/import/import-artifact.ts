@@ -26,7 +26,7 @@ export interface ImportSource {
  */
 export async function importArtifact(work: Work): Promise<Outputs> {
   const { deps, request, document } = work;
-  const expected = parseDigest(String(document.with['digest']));
+  const expected = parseDigest(textOf(document.with['digest']));
   const source = await readSource(work);
   const known = await deps.store.artifacts.manifest(expected);
   const isWhole = known !== undefined && (await deps.store.artifacts.missing(expected)).length === 0;
@@ -51,7 +51,7 @@ async function readSource({ deps, request }: Work): Promise<ImportSource> {
   if (known === undefined || typeof location !== 'string')
     throw new Error(`bug: import ${request.stage} has no type or location`);
   const secret =
-    typeof token === 'object' && token !== null && 'secret' in token ? String(token.secret) : undefined;
+    typeof token === 'object' && token !== null && 'secret' in token ? textOf(token.secret) : undefined;
   return {
     type: known,
     location,
@@ -85,4 +85,9 @@ async function fetchAndStore(work: Work, source: ImportSource, expected: Digest)
   }
   if (!isLocal) await rm(download, { recursive: true, force: true });
   return artifact;
+}
+
+function textOf(value: unknown): string {
+  if (typeof value !== 'string') throw new Error(`bug: expected text, found ${JSON.stringify(value)}`);
+  return value;
 }
