@@ -41,7 +41,7 @@ export interface ActivityDeps {
   codes: Readonly<Record<string, Digest>>;
   /** What jobs run on (node, python, torch ...), noted with each attempt. */
   tools: Readonly<Record<string, string>>;
-  launcher: Launcher;
+  launchers: { local: Launcher; torchrun: Launcher };
   cpuSlots: CpuSlots;
   programs: Programs;
   /** Leave outputs and snapshots in job folders after they were stored. */

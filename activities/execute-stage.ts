@@ -9,6 +9,8 @@ import type { ActivityDeps } from './deps.ts';
 import { importArtifact } from './import/import-artifact.ts';
 import { commandFor } from './job-command.ts';
 import { readKeyDocument } from './key-document.ts';
+import { kindNamed } from '../kinds/registry.ts';
+import type { Launcher } from './launchers/launcher.ts';
 import { prepareJob } from './prepare-job.ts';
 import { lookUpStage } from './look-up-stage.ts';
 import { publishStage } from './publish-stage.ts';
@@ -22,6 +24,7 @@ export interface Work {
   request: StageRequest;
   document: KeyDocument;
   pulse: Pulse;
+  launcher: Launcher;
 }
 
 /**
@@ -49,7 +52,7 @@ export async function executeStage(
 
 async function makeOutputs(deps: ActivityDeps, request: StageRequest, pulse: Pulse): Promise<AttemptEnd> {
   const document = await readDocument(deps, request);
-  const work: Work = { deps, request, document, pulse };
+  const work: Work = { deps, request, document, pulse, launcher: launcherOf(deps, request, document) };
   const taken = await takeAttempt(work);
   if (taken.kind === 'stored') return { kind: 'stored' };
   try {
@@ -63,6 +66,12 @@ async function makeOutputs(deps: ActivityDeps, request: StageRequest, pulse: Pul
   return { kind: 'stored' };
 }
 
+/** Several ranks need someone to bring them together. */
+function launcherOf({ launchers }: ActivityDeps, request: StageRequest, { kind }: KeyDocument): Launcher {
+  const isMany = kindNamed(kind).runner === 'engine' && request.resources.gpus > 1;
+  return isMany ? launchers.torchrun : launchers.local;
+}
+
 async function runJob(work: Work, taken: TakenAttempt): Promise<Outputs> {
   const { deps, request, document } = work;
   const { folder } = taken;
@@ -70,7 +79,7 @@ async function runJob(work: Work, taken: TakenAttempt): Promise<Outputs> {
   try {
     if (taken.kind === 'new') {
       await prepareJob(work, taken);
-      await deps.launcher.start(folder, commandFor(deps, request, { document, folder }));
+      await work.launcher.start(folder, commandFor(deps, request, { document, folder }));
     }
     await superviseJob(work, folder);
   } finally {
@@ -106,7 +115,11 @@ async function noteFailure(work: Work, taken: TakenAttempt, error: unknown): Pro
 
 type Ending = Pick<AttemptPredicate, 'startedAt' | 'outcome' | 'failure' | 'outputs'>;
 
-async function note({ deps, request, document }: Work, taken: TakenAttempt, ending: Ending): Promise<void> {
+async function note(
+  { deps, request, document, launcher }: Work,
+  taken: TakenAttempt,
+  ending: Ending,
+): Promise<void> {
   await writeAttempt(deps.store.documents, {
     schema: 'fretsaw/attempt/v1',
     key: request.key,
@@ -115,7 +128,7 @@ async function note({ deps, request, document }: Work, taken: TakenAttempt, endi
     attempt: taken.folder.attempt,
     finishedAt: new Date().toISOString(),
     host: deps.host,
-    launcher: deps.launcher.name,
+    launcher: launcher.name,
     code: deps.codes[document.kind] ?? request.key,
     versions: { ...deps.tools },
     resources: { ...request.resources },

@@ -25,11 +25,11 @@ const leaseCheckMs = 5000;
  * snapshots as they appear, and stops the job when its lease is lost or nobody wants it any more.
  */
 export async function superviseJob(work: Work, folder: JobFolder): Promise<void> {
-  const { deps, pulse } = work;
+  const { pulse } = work;
   let leaseCheckedAt = Date.now();
   for (;;) {
-    await deps.launcher.wait(folder, lookMs);
-    const state = await deps.launcher.poll(folder);
+    await work.launcher.wait(folder, lookMs);
+    const state = await work.launcher.poll(folder);
     if (state !== 'running') break;
     if (pulse.signal.aborted) await leave(work, folder);
     pulse.beat({ attempt: folder.attempt, ...(await readProgress(folder.events)) });
@@ -45,7 +45,7 @@ export async function superviseJob(work: Work, folder: JobFolder): Promise<void>
 
 async function leave(work: Work, folder: JobFolder): Promise<never> {
   if (!work.pulse.isStopAsked()) throw new Failure('NODE_LOST', 'the worker leaves; its job goes on');
-  await work.deps.launcher.stop(folder, stopGraceSeconds);
+  await work.launcher.stop(folder, stopGraceSeconds);
   await uploadSnapshots(work, folder);
   throw new CancelledFailure('stopped: no run wants it any more');
 }
@@ -53,7 +53,7 @@ async function leave(work: Work, folder: JobFolder): Promise<never> {
 async function checkLease(work: Work, folder: JobFolder): Promise<void> {
   const latest = await work.deps.store.leases.latest(work.request.key);
   if (latest === undefined || latest.attempt <= folder.attempt) return;
-  await work.deps.launcher.stop(folder, 0);
+  await work.launcher.stop(folder, 0);
   throw new Failure('LEASE_LOST', `attempt ${folder.attempt} was superseded by attempt ${latest.attempt}`);
 }
 

@@ -66,7 +66,7 @@ async function examine(
     const startedAt = new Date((await folder.startedAtMs()) ?? Date.now()).toISOString();
     return { kind: 'found', folder, startedAt };
   }
-  await deps.launcher.stop(folder, stopGraceSeconds);
+  await work.launcher.stop(folder, stopGraceSeconds);
   await uploadSnapshots(work, folder).catch((error: unknown) => {
     if (!isFailure(error, 'LEASE_LOST')) throw error;
   });
@@ -74,8 +74,8 @@ async function examine(
 }
 
 /** At work, or ended by itself: a job that was killed has left neither mark. */
-async function isWorthFinding({ deps }: Work, folder: JobFolder): Promise<boolean> {
-  if ((await deps.launcher.poll(folder)) === 'running') return true;
+async function isWorthFinding({ launcher }: Work, folder: JobFolder): Promise<boolean> {
+  if ((await launcher.poll(folder)) === 'running') return true;
   return (await exists(folder.done)) || (await exists(folder.exit));
 }
 

@@ -20,6 +20,7 @@ import { homePaths, openHomeStore, type HomePaths } from './home.ts';
 import { jobEnvironment, secretReader } from './job-environment.ts';
 import { kindVersions } from '../activities/kind-versions.ts';
 import { Spawner } from '../activities/launchers/spawner.ts';
+import { TorchrunLauncher } from '../activities/launchers/torchrun.ts';
 import { WarmEngine } from '../activities/launchers/warm-engine.ts';
 import { prepareNamespace } from './prepare-namespace.ts';
 import { watchClients } from './watch-clients.ts';
@@ -114,6 +115,7 @@ interface ActivityInputs {
 }
 
 function activitiesOf({ settings, spawner, warmEngine, paths, env, client }: ActivityInputs): Activities {
+  const local = new LocalLauncher({ spawner, warmEngine });
   return createActivities({
     store: openHomeStore(paths.root),
     home: { work: paths.work, downloads: paths.downloads },
@@ -124,7 +126,7 @@ function activitiesOf({ settings, spawner, warmEngine, paths, env, client }: Act
     pid: process.pid,
     ...kindVersions(settings.root),
     tools: { node: process.versions.node },
-    launcher: new LocalLauncher({ spawner, warmEngine }),
+    launchers: { local, torchrun: new TorchrunLauncher(local, programPaths.python(settings.root)) },
     programs: {
       python: programPaths.python(settings.root),
       engine: programPaths.engine(settings.root),

@@ -82,10 +82,16 @@ function digestOf(folder) {
   return hash.digest('hex');
 }
 
-/** The old build stays whole until the new one is: two renames. */
+/** The old build stays whole until the new one is: two renames. What else lies in dist/ (test reports) stays. */
 function publish() {
   const old = join(root, `dist.${process.pid}.old`);
-  if (existsSync(dist)) renameSync(dist, old);
+  if (existsSync(dist)) {
+    renameSync(dist, old);
+    for (const name of readdirSync(old)) {
+      const isBuilt = name === 'chunks' || name === 'build.json' || /\.js(\.map)?$/.test(name);
+      if (!isBuilt && !existsSync(join(fresh, name))) renameSync(join(old, name), join(fresh, name));
+    }
+  }
   renameSync(fresh, dist);
   rmSync(old, { recursive: true, force: true });
 }

@@ -1,0 +1,57 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JobFolder } from '../job-folder.ts';
+import type { JobCommand, JobState, Launcher } from './launcher.ts';
+
+/**
+ * Several ranks of one engine job on this host, under torchrun, whose process is found, signalled and
+ * ended like any local job: SIGTERM reaches every rank through it. Each rank has a log of its own.
+ * @see https://docs.pytorch.org/docs/stable/elastic/run.html
+ */
+export class TorchrunLauncher implements Launcher {
+  readonly name = 'torchrun';
+  readonly #local: Launcher;
+  readonly #python: string;
+
+  constructor(local: Launcher, python: string) {
+    this.#local = local;
+    this.#python = python;
+  }
+
+  start(folder: JobFolder, command: JobCommand): Promise<void> {
+    return this.#local.start(folder, {
+      ...command,
+      runner: 'command',
+      argv: this.#argv(folder, command.ranks),
+    });
+  }
+
+  poll(folder: JobFolder): Promise<JobState> {
+    return this.#local.poll(folder);
+  }
+
+  wait(folder: JobFolder, timeoutMs: number): Promise<void> {
+    return this.#local.wait(folder, timeoutMs);
+  }
+
+  stop(folder: JobFolder, graceSeconds: number): Promise<void> {
+    return this.#local.stop(folder, graceSeconds);
+  }
+
+  /** torchrun's own log, then `ranks/<run>/attempt_0/<rank>/{stdout,stderr}.log`. */
+  async logs(folder: JobFolder): Promise<string[]> {
+    const ranks = join(folder.path, 'ranks');
+    const names = await readdir(ranks, { recursive: true }).catch(() => []);
+    const logs = names.filter((name) => /\d+\/(stdout|stderr)\.log$/.test(name)).sort();
+    return [folder.log, ...logs.map((name) => join(ranks, name))];
+  }
+
+  /** No restarts here: another attempt is the control plane's decision, and has a lease of its own. */
+  #argv(folder: JobFolder, ranks: number): string[] {
+    return [
+      ...[this.#python, '-m', 'torch.distributed.run', '--standalone', '--max-restarts', '0'],
+      ...['--nproc-per-node', String(ranks), '--log-dir', join(folder.path, 'ranks'), '--redirects', '3'],
+      ...['-m', 'fretsaw_engine', folder.job],
+    ];
+  }
+}

@@ -1,0 +1,76 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { readFirstFailure } from '../../../activities/job-events.ts';
+import { JobFolder } from '../../../activities/job-folder.ts';
+import { LocalLauncher } from '../../../activities/launchers/local.ts';
+import { Spawner } from '../../../activities/launchers/spawner.ts';
+import { TorchrunLauncher } from '../../../activities/launchers/torchrun.ts';
+import { programPaths } from '../../../workers/worker-settings.ts';
+import { ensureBuilt, root } from '../../support/built.ts';
+import { keyOf } from '../../support/workflow-rig.ts';
+
+let folder: string;
+let spawner: Spawner;
+beforeEach(async () => {
+  await ensureBuilt();
+  folder = mkdtempSync(join(tmpdir(), 'fretsaw-torchrun-'));
+  spawner = new Spawner(programPaths.spawner(root));
+}, 120_000);
+afterEach(() => {
+  spawner.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test(
+  'each rank writes a log of its own, and the first to fail is the error',
+  { timeout: 120_000 },
+  async () => {
+    const module = join(folder, 'fretsaw_engine');
+    writeModule(module);
+    const launcher = new TorchrunLauncher(new LocalLauncher({ spawner }), programPaths.python(root));
+    const job = new JobFolder(join(folder, 'work'), keyOf('job'), 1);
+    await job.prepare({
+      schema: 'fretsaw/job/v1',
+      key: keyOf('job'),
+      kind: 'distill',
+      version: '1',
+      attempt: 1,
+      with: {},
+      inputs: {},
+      outputs: {},
+      resources: {},
+      threads: 1,
+      folder: job.path,
+      resume: null,
+      lease: { seconds: 0 },
+    });
+    await launcher.start(job, {
+      runner: 'engine',
+      argv: [],
+      env: { PATH: process.env['PATH'] ?? '', PYTHONPATH: folder, OMP_NUM_THREADS: '1' },
+      cwd: job.path,
+      ranks: 2,
+    });
+    while ((await launcher.poll(job)) === 'running') await launcher.wait(job, 1000);
+    expect(await job.readExit()).not.toBe(0);
+    expect(await readFirstFailure(job.events)).toMatchObject({ rank: 1, code: 'NAN_LOSS' });
+    expect((await launcher.logs(job)).filter((name) => name.endsWith('stderr.log'))).toHaveLength(2);
+  },
+);
+
+/** A stand-in engine: rank 1 fails at once, rank 0 a second later, as an echo. */
+function writeModule(path: string): void {
+  writeFileSync(
+    `${path}.py`,
+    `import json, os, sys, time
+rank = int(os.environ["RANK"])
+time.sleep(1 - rank)
+event = {"event": "failed", "at": time.time(), "rank": rank, "code": "NAN_LOSS" if rank else "NODE_LOST", "message": "m", "details": {}}
+with open(os.path.join(os.path.dirname(sys.argv[1]), "events.jsonl"), "a") as out:
+    out.write(json.dumps(event) + "\\n")
+sys.exit(1)
+`,
+  );
+}
