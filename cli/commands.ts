@@ -13,20 +13,6 @@ export interface CommandEntry {
 export const commandEntries: readonly CommandEntry[] = [
   {
     name: 'plan',
-    summary: 'what a run would do, why, and for how much; starts nothing',
-    usage: 'fretsaw plan <spec> [--profile <name>] [--param <name>=<value>]... [--against <git revision>]',
-    details: `Options:
-  --profile <name>      use the spec's profile of this name
-  --param name=value    set a param of the spec; may be given several times
-  --against <revision>  also name what differs from the spec at a git revision
-
-Example:
-  fretsaw plan specs/gpt-oss-puzzle-88b.yaml --against main
-`,
-    load: () => import('./plan.ts'),
-  },
-  {
-    name: 'plan',
     summary: 'what a run would do, why, and for how much; nothing is started',
     usage: 'fretsaw plan <spec> [--profile <name>] [--param <name>=<value>]... [--against <revision>]',
     details: `Options:
@@ -60,28 +46,6 @@ Example:
   fretsaw run specs/gpt-oss-puzzle-88b.yaml --profile rehearsal
 `,
     load: () => import('./run.ts'),
-  },
-  {
-    name: 'pin',
-    summary: 'write the digests of inputs into a spec, and keep its comments',
-    usage: 'fretsaw pin <spec> [<input>...] [--dry-run]',
-    details: `Options:
-  --dry-run    say what would be written, and write nothing
-
-Local folders are hashed; hf: repositories are pinned by commit and digest without reading their weights.
-HF_TOKEN is used when it is set.
-
-Example:
-  fretsaw pin specs/gpt-oss-puzzle-88b.yaml parent
-`,
-    load: () => import('./pin.ts'),
-  },
-  {
-    name: 'schema',
-    summary: 'the JSON Schema of a spec, for editors',
-    usage: 'fretsaw schema',
-    details: 'Example:\n  fretsaw schema > specs/schema/pipeline.v1.json\n',
-    load: () => import('./schema.ts'),
   },
   {
     name: 'status',
@@ -127,6 +91,13 @@ Example:
       'fretsaw artifact ls [<artifact>] | cat <artifact> <path> | export <artifact> <folder> [--config-form puzzle|per-layer]',
     details: 'Example:\n  fretsaw artifact export average.checkpoint ./child\n',
     load: () => import('./artifact.ts'),
+  },
+  {
+    name: 'certify',
+    summary: "check a selection's proof again from its own numbers, with no solver",
+    usage: 'fretsaw certify <proof>',
+    details: 'Example:\n  fretsaw certify select.proof\n',
+    load: () => import('./certify.ts'),
   },
   {
     name: 'pin',
