@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from fretsaw_engine.job import Job, StageFailure, run_job
 
 

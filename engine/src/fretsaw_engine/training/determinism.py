@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils import deterministic
 
 
 def make_deterministic(seed: int, threads: int) -> None:
@@ -25,7 +26,7 @@ def make_deterministic(seed: int, threads: int) -> None:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     # Filling fresh memory with NaN helps to find reads of it and costs a pass over every tensor.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a property of the module's class
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -65,7 +65,7 @@ def frozen_digest(model: nn.Module) -> str:
     for name, parameter in _frozen(model):
         value = local_part(parameter).detach().contiguous().cpu()
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return f"sha256:{digest.hexdigest()}"
 
 

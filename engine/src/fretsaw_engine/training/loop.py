@@ -155,14 +155,17 @@ class ResumableTrainer:
             raise StageFailure("RESUME_DRIFT", f"snapshot {resume.path}: no {TRAINER_STATE}")
         return str(resume.path)
 
-    def _load_from_checkpoint(self: Any, folder: str, model: Any = None) -> None:
-        snapshots.read_weights(_path(folder), self._parameters)
-        self.session.read_records(_path(folder))
+    def _load_from_checkpoint(
+        self: Any, resume_from_checkpoint: str, model: Any = None
+    ) -> None:
+        folder = _path(resume_from_checkpoint)
+        snapshots.read_weights(folder, self._parameters)
+        self.session.read_records(folder)
 
-    def _load_optimizer_and_scheduler(self: Any, folder: str | None) -> None:
-        if folder is None:
+    def _load_optimizer_and_scheduler(self: Any, checkpoint: str | None) -> None:
+        if checkpoint is None:
             return
-        path = _path(folder)
+        path = _path(checkpoint)
         snapshots.read_optimizer(path, self._parameters, self.optimizer)
         saved, scheduler = snapshots.read_state(path)
         self.lr_scheduler.load_state_dict(scheduler)
@@ -172,9 +175,9 @@ class ResumableTrainer:
             group["lr"] = rate
         self._prove_resume(saved)
 
-    def _load_rng_state(self: Any, folder: str | None) -> None:
-        if folder is not None:
-            snapshots.read_random_state(_path(folder))
+    def _load_rng_state(self: Any, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            snapshots.read_random_state(_path(checkpoint))
 
     def _prove_resume(self: Any, saved: TrainingState) -> None:
         """Compare what is now in memory, and what the plan says, with what was saved."""
