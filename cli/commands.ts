@@ -93,6 +93,13 @@ Example:
     load: () => import('./artifact.ts'),
   },
   {
+    name: 'explain',
+    summary: 'why a stage would run: the fields that differ from its nearest record',
+    usage: 'fretsaw explain <spec> <stage> [--profile <name>] [--param <name>=<value>]...',
+    details: 'Example:\n  fretsaw explain specs/gpt-oss-puzzle-88b.yaml distill --profile rehearsal\n',
+    load: () => import('./explain.ts'),
+  },
+  {
     name: 'certify',
     summary: "check a selection's proof again from its own numbers, with no solver",
     usage: 'fretsaw certify <proof>',
