@@ -13,23 +13,31 @@ export interface ProcessIdentity {
   started: string;
 }
 
+/** Undefined when there is no such process. A child that has ended and was not waited for still is one. */
 export function identify(pid: number): ProcessIdentity | undefined {
-  const started = startTime(pid);
-  return started === undefined ? undefined : { host: hostname(), pid, started };
+  const found = lookAt(pid);
+  return found === undefined ? undefined : { host: hostname(), pid, started: found.started };
 }
 
 /** False for a process of another host: nobody here can know. */
 export function isAlive(identity: ProcessIdentity): boolean {
-  return identity.host === hostname() && startTime(identity.pid) === identity.started;
+  if (identity.host !== hostname()) return false;
+  const found = lookAt(identity.pid);
+  return found?.isRunning === true && found.started === identity.started;
 }
 
-/** Undefined when no such process runs; a zombie is not running. */
-export function startTime(pid: number): string | undefined {
-  return process.platform === 'linux' ? linuxStartTime(pid) : portableStartTime(pid);
+interface Look {
+  started: string;
+  /** A zombie has a start time, and does not run. */
+  isRunning: boolean;
+}
+
+function lookAt(pid: number): Look | undefined {
+  return process.platform === 'linux' ? lookOnLinux(pid) : lookByPs(pid);
 }
 
 /** @see proc_pid_stat(5): field 3 is the state, field 22 the start time in clock ticks since boot. */
-function linuxStartTime(pid: number): string | undefined {
+function lookOnLinux(pid: number): Look | undefined {
   let stat: string;
   try {
     stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -37,8 +45,10 @@ function linuxStartTime(pid: number): string | undefined {
     return undefined;
   }
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const [state, ticks] = [fields[0], fields[19]];
-  return state === 'Z' || state === 'X' || ticks === undefined ? undefined : `${bootId()}/${ticks}`;
+  const [state = '', ticks] = [fields[0], fields[19]];
+  return ticks === undefined
+    ? undefined
+    : { started: `${bootId()}/${ticks}`, isRunning: !/[ZX]/.test(state) };
 }
 
 let boot: string | undefined;
@@ -48,9 +58,14 @@ function bootId(): string {
   return boot;
 }
 
-function portableStartTime(pid: number): string | undefined {
+function lookByPs(pid: number): Look | undefined {
   try {
-    return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim() || undefined;
+    const [state = '', started = ''] = execFileSync('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], {
+      encoding: 'utf8',
+    })
+      .trim()
+      .split(/\s+(.*)/);
+    return started === '' ? undefined : { started, isRunning: !state.startsWith('Z') };
   } catch {
     return undefined;
   }
