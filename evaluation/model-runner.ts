@@ -7,6 +7,8 @@ export interface AnswerRequest {
   effort: string;
   /** The cap: an answer that reaches it without ending has hit it. */
   maxNewTokens: number;
+  /** Write on past the end of the answer, up to the cap: for measuring speed with outputs of one length. */
+  ignoresEnd?: boolean;
 }
 
 /** What came back. `analysis` and `final` as the model's channels had them; raw ids where the runner sees them. */

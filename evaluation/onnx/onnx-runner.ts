@@ -128,7 +128,7 @@ export class OnnxRunner implements ModelRunner {
       const id = answer.pick(logits);
       answer.tokenIds.push(id);
       written++;
-      const isEnded = this.#stopIds.has(id);
+      const isEnded = answer.request.ignoresEnd !== true && this.#stopIds.has(id);
       if (!isEnded && answer.tokenIds.length < answer.request.maxNewTokens) continue;
       options.onAnswer(this.#finish(answer, !isEnded));
       cache.removeRow(row);

@@ -64,6 +64,28 @@ describe('an exported model', () => {
     expect(ids(await answer({ batchSize: 3, decoding: { ...decoding, seed: 5 } }))).not.toEqual(ids(first));
   });
 
+  it('writes on past the end when asked, the same tokens up to there, and all of the cap', async () => {
+    const runner = await OnnxRunner.open(nanoOnnx, { threads: 1, batchSize: 5 });
+    const answers = new Map<string, ModelAnswer>();
+    await runner.generate(
+      requests.map((request) => ({ ...request, ignoresEnd: true })),
+      {
+        decoding: { kind: 'greedy' },
+        onAnswer: (each) => answers.set(each.id, each),
+        onTokens: () => undefined,
+        shouldStop: () => false,
+      },
+    );
+    await runner.close();
+    const ended = golden.filter(({ tokenIds }) => tokenIds.length < cap);
+    expect(ended.length).toBeGreaterThan(0);
+    for (const { id, effort, tokenIds } of golden) {
+      const found = answers.get(`${id} ${effort}`);
+      expect(found?.tokenIds?.slice(0, tokenIds.length)).toEqual(tokenIds);
+      expect(found).toMatchObject({ tokens: cap, isCapped: true });
+    }
+  });
+
   it('stops between two tokens when asked', async () => {
     const answers = await answer({ batchSize: 4, stopAfter: 2 });
     expect(answers.size).toBeGreaterThanOrEqual(2);
