@@ -12,28 +12,63 @@ export interface Draft {
   discard(): Promise<void>;
 }
 
+/** Bytes `start` to `end`, without `end`. */
+export interface ByteRange {
+  start: number;
+  end: number;
+}
+
+export interface ObjectSize {
+  sizeBytes: number;
+}
+
+export interface ObjectInfo extends ObjectSize {
+  name: string;
+  modifiedAtMs: number;
+}
+
+/** An upload that has begun and not ended: it is paid for, and no object. */
+export interface UnfinishedUpload {
+  /** What it was to become, where that is known. */
+  name: string;
+  startedAtMs: number;
+  /** Gives its space back; harmless when it has ended in the meantime. */
+  abort(): Promise<void>;
+}
+
 /**
- * What the store needs of a place that keeps bytes under names (a disk, later S3). There is no
- * overwrite, no rename and no delete here. Names are slash-separated and were checked by
- * object-names.ts. Whatever these promises have resolved survives the loss of power.
+ * What the store needs of a place that keeps bytes under names (a disk, S3). There is no overwrite
+ * and no rename here. Names are slash-separated and were checked by object-names.ts. Whatever these
+ * promises have resolved survives the loss of power.
  */
 export interface ObjectBackend {
   /** For people and logs: `file:///...` or `s3://bucket/prefix`. */
   readonly location: string;
-  head(name: string): Promise<{ sizeBytes: number } | undefined>;
-  /** All bytes at once: for documents and small blobs. */
-  get(name: string): Promise<Uint8Array | undefined>;
+  head(name: string): Promise<ObjectSize | undefined>;
+  /** The same for many names, in their order, by as few questions as the place allows. */
+  headMany(names: readonly string[]): Promise<(ObjectSize | undefined)[]>;
+  /** All bytes at once, or those of a range: for documents, small blobs and pieces of packs. */
+  get(name: string, range?: ByteRange): Promise<Uint8Array | undefined>;
   /** Chunks are only valid until the next one is asked for. NOT_FOUND when there is no such object. */
-  stream(name: string, range?: { start: number; end: number }): AsyncIterable<Uint8Array>;
+  stream(name: string, range?: ByteRange): AsyncIterable<Uint8Array>;
   draft(): Promise<Draft>;
   /** Exactly one of many concurrent creators gets true. */
   create(name: string, bytes: Uint8Array): Promise<boolean>;
-  /** The same for many, at the price of few flushes; `last` gets its name after all the others have theirs. */
+  /**
+   * Many at the price of few flushes or round trips; `last` gets its name after all the others have
+   * theirs. A name that is taken keeps the bytes that it has.
+   */
   createMany(objects: readonly NewObject[], last?: NewObject): Promise<void>;
   /** Names below `folder`, sorted by code unit. */
   list(folder: string): Promise<string[]>;
+  /** The same with size and age, a page at a time. */
+  listInfo(folder: string): AsyncIterable<ObjectInfo>;
   /** The next path segment of every name below `folder`, unsorted. */
   children(folder: string): Promise<string[]>;
+  /** For gc alone. A name that is not there is no error. */
+  remove(names: readonly string[]): Promise<void>;
+  /** Uploads that somebody has begun and not ended, other than this process. */
+  unfinished(): Promise<UnfinishedUpload[]>;
   /** Takes a broken object out of sight, and keeps its bytes for whoever investigates. */
   quarantine(name: string): Promise<void>;
   /** A path from which the bytes can be cloned without reading them through this process. */

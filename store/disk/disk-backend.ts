@@ -1,16 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { linkSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { linkSync, readdirSync, readFileSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { Draft, NewObject, ObjectBackend } from '../object-backend.ts';
+import type { Draft, NewObject, ObjectBackend, ObjectSize } from '../object-backend.ts';
 import { diskFailure, errnoOf } from './disk-failure.ts';
 import { createFlusher } from './flusher.ts';
 import { makeFolder } from './make-folder.ts';
 import { createDiskDraft, isDiskDraft, type DiskDraft } from './disk-draft.ts';
-
-/** Reads and hashes in pieces of this size; 64 KiB would halve the speed of sha256 (reference: measured). */
-export const chunkBytes = 1 << 20;
+import { readRange, streamFile } from './read-file.ts';
+import { unfinishedDrafts } from './unfinished-drafts.ts';
 
 /**
  * Objects as files below `root`. A write goes to `tmp/` on the same file system, is flushed, gets its
@@ -86,6 +84,11 @@ export function createDiskBackend(root: string): ObjectBackend {
     }
   }
 
+  function head(name: string): ObjectSize | undefined {
+    const found = attempt(() => statSync(pathOf(name), { throwIfNoEntry: false }), name);
+    return found?.isFile() === true ? { sizeBytes: found.size } : undefined;
+  }
+
   return {
     location: pathToFileURL(root).href,
     localPath: pathOf,
@@ -94,14 +97,29 @@ export function createDiskBackend(root: string): ObjectBackend {
       await publish(last === undefined ? objects : [...objects, last]);
     },
     create: async (name, bytes) => (await publish([{ name, content: bytes }]))[0] === true,
-    async head(name) {
-      const found = attempt(() => statSync(pathOf(name), { throwIfNoEntry: false }), name);
-      return found?.isFile() === true ? { sizeBytes: found.size } : undefined;
-    },
-    get: async (name) => attempt(() => readFileSync(pathOf(name)), name),
+    head: async (name) => head(name),
+    headMany: async (names) => names.map(head),
+    get: async (name, range) =>
+      attempt(
+        () => (range === undefined ? readFileSync(pathOf(name)) : readRange(pathOf(name), range)),
+        name,
+      ),
     stream: (name, range) => streamFile(pathOf(name), range),
     children: async (folder) => attempt(() => readdirSync(pathOf(folder)), folder) ?? [],
     list: async (folder) => attempt(() => listFiles(root, folder), folder) ?? [],
+    async *listInfo(folder) {
+      for (const name of attempt(() => listFiles(root, folder), folder) ?? []) {
+        const found = attempt(() => statSync(pathOf(name), { throwIfNoEntry: false }), name);
+        if (found !== undefined) yield { name, sizeBytes: found.size, modifiedAtMs: found.mtimeMs };
+      }
+    },
+    async remove(names) {
+      for (const name of names)
+        attempt(() => {
+          unlinkSync(pathOf(name));
+        }, name);
+    },
+    unfinished: async () => unfinishedDrafts(join(root, 'tmp')),
     async quarantine(name) {
       const target = join(root, 'quarantine', `${name.replaceAll('/', '_')}.${Date.now()}-${process.pid}`);
       folderFor(dirname(target));
@@ -131,23 +149,4 @@ function listFiles(root: string, folder: string): string[] {
     else if (entry.isFile()) names.push(name);
   }
   return names.sort();
-}
-
-async function* streamFile(path: string, range?: { start: number; end: number }): AsyncIterable<Uint8Array> {
-  const handle = await open(path, 'r').catch((error: unknown) => {
-    throw diskFailure(error, `reading ${path}`);
-  });
-  try {
-    const buffer = Buffer.allocUnsafe(chunkBytes);
-    let position = range?.start ?? 0;
-    const end = range?.end ?? Infinity;
-    while (position < end) {
-      const { bytesRead } = await handle.read(buffer, 0, Math.min(chunkBytes, end - position), position);
-      if (bytesRead === 0) return;
-      position += bytesRead;
-      yield buffer.subarray(0, bytesRead);
-    }
-  } finally {
-    await handle.close();
-  }
 }
