@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Plan } from '../compiler/plan.ts';
 import { shortDigest } from '../core/digest.ts';
@@ -91,14 +92,17 @@ function outputsOf(outputs: Readonly<Record<string, { digest: string }>>): strin
     .join('  ');
 }
 
+/** Each report's table as a terminal shows it, and where its page is. */
 async function reportsOf(plan: Plan, ended: Ended, store: Store): Promise<string[]> {
   const lines: string[] = [];
   for (const { name, kind } of plan.stages) {
     const outcome = ended.outcomes.get(name);
     if (kind !== 'report' || (outcome?.kind !== 'cached' && outcome?.kind !== 'ran')) continue;
     const ref = outcome.outputs['report'];
-    if (ref !== undefined)
-      lines.push(`${name}: ${join(await store.artifacts.view(ref.digest), 'report.html')}`);
+    if (ref === undefined) continue;
+    const folder = await store.artifacts.view(ref.digest);
+    const table = await readFile(join(folder, 'report.txt'), 'utf8');
+    lines.push('', table.trimEnd(), '', `${name}: ${join(folder, 'report.html')}`);
   }
   return lines;
 }
