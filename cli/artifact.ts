@@ -13,7 +13,7 @@ import { configForms, perLayerConfig, type ConfigForm } from './config-form.ts';
 import { findArtifact } from './find-artifact.ts';
 import { columns, sizeText } from './table.ts';
 
-/** `fretsaw artifact ls [<artifact>] | cat <artifact> <path> | export <artifact> <folder>`. */
+/** `fretsaw artifact ls [<artifact>] | cat <artifact> <path> | record <artifact> | export <artifact> <folder>`. */
 export const command: Command = {
   async run(invocation) {
     const { values, positionals } = parseArgs({
@@ -28,6 +28,8 @@ export const command: Command = {
     if (verb === 'ls' && artifact === undefined) await listArtifacts(question);
     else if (verb === 'ls' && target === undefined) await listFiles(question, needed(artifact, 'artifact'));
     else if (verb === 'cat') await printFile(question, needed(artifact, 'artifact'), needed(target, 'path'));
+    else if (verb === 'record' && target === undefined)
+      await printRecord(question, needed(artifact, 'artifact'));
     else if (verb === 'export') {
       const form = parseForm(values['config-form']);
       await exportArtifact(question, {
@@ -35,7 +37,8 @@ export const command: Command = {
         folder: needed(target, 'folder'),
         form,
       });
-    } else throw new UsageError(`expected ls, cat or export, found ${positionals.join(' ') || 'nothing'}`);
+    } else
+      throw new UsageError(`expected ls, cat, record or export, found ${positionals.join(' ') || 'nothing'}`);
     return exitCodes.ok;
   },
 };
@@ -131,6 +134,15 @@ async function printFile(
   terminal.out(
     `${JSON.stringify({ digest, path, sizeBytes: bytes.length, sha256: sha256Bytes(bytes), ...content })}\n`,
   );
+}
+
+/** The record that made it, as it is stored: what `record:` of an import takes. */
+async function printRecord({ store, invocation: { terminal } }: Question, artifact: string): Promise<void> {
+  const graph = await readGraph(store);
+  const digest = await findArtifact(store, artifact);
+  const making = makerOf(graph, digest);
+  if (making === undefined) throw new Failure('NOT_FOUND', `${digest}: no record says that it made this`);
+  terminal.out(`${making.envelope.trimEnd()}\n`);
 }
 
 interface Export {

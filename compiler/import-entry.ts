@@ -3,7 +3,7 @@ import { howKeys, howOf } from './how.ts';
 import type { SpecReader, StageText } from './spec.ts';
 import type { Entry, MapNode } from './tree.ts';
 
-const importKeys = [...importTypes, 'description', 'revision', 'digest', 'token', ...howKeys];
+const importKeys = [...importTypes, 'description', 'revision', 'digest', 'record', 'token', ...howKeys];
 
 /**
  * An entry of `inputs:` as the stage that it is: `{checkpoint: <location>, ...}` is of kind import, with
@@ -44,7 +44,7 @@ function settingsOf(type: string, value: MapNode): MapNode {
     entries.set('type', { keyPlace, value: { kind: 'scalar', place: keyPlace, value: type } });
     entries.set('location', location);
   }
-  for (const key of ['revision', 'digest', 'token']) {
+  for (const key of ['revision', 'digest', 'record', 'token']) {
     const entry = value.entries.get(key);
     if (entry !== undefined) entries.set(key, entry);
   }

@@ -29,6 +29,15 @@ export function readLocation(settings: MapNode, faults: Faults): string | undefi
   return undefined;
 }
 
+/** The record of an import, which is always a local file: a path from where the spec's own path starts. */
+export function readRecordPath(settings: MapNode, faults: Faults): string | undefined {
+  const node = settings.entries.get('record')?.value;
+  if (node?.kind !== 'scalar' || typeof node.value !== 'string') return undefined;
+  if (isLocal(node.value)) return localPath((node.origin ?? node.place).file.path, node.value);
+  faults.add('BAD_LOCATION', node.place, { message: `record: expected a local path, found ${node.value}` });
+  return undefined;
+}
+
 /** A local location (`./x`, `/x`, `file:x`, `file:///x`) as it is written in the spec at `spec`. */
 export function localPath(spec: string, location: string): string {
   const path = location.replace(/^file:(\/\/(?=\/))?/, '');

@@ -5,7 +5,7 @@ import { bindInputs, type Surroundings } from './bind-inputs.ts';
 import { checkMap, checkSetting } from './check-settings.ts';
 import { substitute, type Scope } from './expressions.ts';
 import type { Leg } from './legs.ts';
-import { isLocal, readLocation } from './locations.ts';
+import { isLocal, readLocation, readRecordPath } from './locations.ts';
 import { sourcesOf, type Budget, type PlannedStage, type Resources } from './plan.ts';
 import type { StageText } from './spec.ts';
 import { describe, type Entry, type Faults, type MapNode, type Node } from './tree.ts';
@@ -64,6 +64,8 @@ export function declareLeg(context: LegContext): DeclaredLeg | undefined {
     const location = readLocation(map, around.faults);
     if (location !== undefined)
       settings['location'] = isLocal(location) ? context.absolute(location) : location;
+    const record = readRecordPath(map, around.faults);
+    if (record !== undefined) settings['record'] = context.absolute(record);
   }
   return { settings, outputs: outputsOf(kind, settings) };
 }

@@ -86,7 +86,7 @@ function sections(): Schema {
 }
 
 function importSchema(): Schema {
-  const { revision, digest, token } = importKind.with.properties;
+  const { revision, digest, record, token } = importKind.with.properties;
   const locations = importTypes.map(
     (type) => [type, { type: 'string', description: 'A local path, file:, s3: or hf: location.' }] as const,
   );
@@ -98,7 +98,7 @@ function importSchema(): Schema {
       ...Object.fromEntries(locations),
       description: { type: 'string' },
       ...Object.fromEntries(
-        Object.entries({ revision, digest, token }).map(([key, setting]) => [
+        Object.entries({ revision, digest, record, token }).map(([key, setting]) => [
           key,
           setting === undefined ? {} : orNull(settingSchema(setting)),
         ]),

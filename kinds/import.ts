@@ -22,6 +22,9 @@ export const importKind: Kind = {
       location: text('A local path, file:, s3: or hf: location.', { minLength: 1 }),
       revision: text('Commit (hf:) or version id (s3:) to read.', { minLength: 1 }),
       digest: text('Artifact digest that the bytes must have.', { pattern: '^sha256:[0-9a-f]{64}$' }),
+      record: text('A local path: the record of its making, from the store where it was made.', {
+        minLength: 1,
+      }),
       token: anyOf('Credential for the location.', [secret]),
     },
     ['type', 'location'],

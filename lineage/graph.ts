@@ -1,10 +1,11 @@
 import type { Digest } from '../core/digest.ts';
 import { isFailure } from '../core/errors.ts';
 import type { InputDigests, KeyDocument } from '../core/keys.ts';
-import type { Store, StoredRecord, StoredSnapshot } from '../store/store.ts';
+import type { Store, StoredSnapshot } from '../store/store.ts';
+import { broughtDomain, listBrought } from './brought-record.ts';
 import { listImports, type ImportPredicate } from './import.ts';
 import type { RecordPredicate } from './record.ts';
-import { parseRecord } from './record-statement.ts';
+import { parseRecord, recordName } from './record-statement.ts';
 
 /** A record as the graph holds it. */
 export interface Making {
@@ -12,9 +13,11 @@ export interface Making {
   domain: string;
   generation: number;
   predicate: RecordPredicate;
+  /** The record as it is stored: a DSSE envelope. */
+  envelope: string;
 }
 
-/** Every trusted record, by what it made and by what it read. */
+/** Every trusted record, and those that came with imports, by what it made and by what it read. */
 export interface LineageGraph {
   makings: readonly Making[];
   /** Oldest first: the first one that made these bytes is their maker. */
@@ -23,7 +26,12 @@ export interface LineageGraph {
   snapshotsOf(making: Making): Promise<StoredSnapshot[]>;
   importsOf(artifact: Digest): Promise<ImportPredicate[]>;
   /** Records that could not be read, with the reason: said to the user, never skipped in silence. */
-  unreadable: readonly { record: StoredRecord; reason: string }[];
+  unreadable: readonly UnreadableRecord[];
+}
+
+export interface UnreadableRecord {
+  where: string;
+  reason: string;
 }
 
 /** An input of a key document by name, list index (`data[1]`) or map name (`models.high`). */
@@ -34,17 +42,21 @@ export interface NamedInput {
 
 export async function readGraph(store: Store): Promise<LineageGraph> {
   const makings: Making[] = [];
-  const unreadable: { record: StoredRecord; reason: string }[] = [];
+  const unreadable: UnreadableRecord[] = [];
   for (const key of await store.records.keys()) {
     for (const record of await store.records.history(key)) {
       try {
-        const { domain, generation } = record;
-        makings.push({ key, domain, generation, predicate: parseRecord(record) });
+        const { domain, generation, envelope } = record;
+        makings.push({ key, domain, generation, predicate: parseRecord(record), envelope });
       } catch (error) {
         if (!isFailure(error, 'CORRUPT')) throw error;
-        unreadable.push({ record, reason: error.message });
+        unreadable.push({ where: recordName(record), reason: error.message });
       }
     }
+  }
+  const brought = await listBrought(store.documents, (where, reason) => unreadable.push({ where, reason }));
+  for (const { predicate, envelope } of brought) {
+    makings.push({ key: predicate.key, domain: broughtDomain, generation: 1, predicate, envelope });
   }
   makings.sort((a, b) =>
     madeAt(a) < madeAt(b) ? -1 : madeAt(a) > madeAt(b) ? 1 : a.generation - b.generation,

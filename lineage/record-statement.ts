@@ -17,14 +17,26 @@ export function writeRecord(predicate: RecordPredicate): string {
 export function parseRecord(
   stored: Pick<StoredRecord, 'key' | 'domain' | 'generation' | 'envelope'>,
 ): RecordPredicate {
-  const where = `record ${stored.domain}/${stored.key}/${stored.generation}`;
-  const { predicate, subjects } = parseStatement(stored.envelope, {
-    name: 'record',
-    read: readRecordPredicate,
-    where,
-  });
+  const where = recordName(stored);
+  const predicate = parseRecordText(stored.envelope, where);
+  if (predicate.key === stored.key) return predicate;
+  throw new Failure('CORRUPT', `${where}: its key document has ${predicate.key}`);
+}
+
+/** For people: `record local/sha256:.../1`. */
+export function recordName({
+  domain,
+  key,
+  generation,
+}: Pick<StoredRecord, 'key' | 'domain' | 'generation'>): string {
+  return `record ${domain}/${key}/${generation}`;
+}
+
+/** CORRUPT unless its key is that of its own key document, and its outputs are what it is about. */
+export function parseRecordText(text: string, where: string): RecordPredicate {
+  const { predicate, subjects } = parseStatement(text, { name: 'record', read: readRecordPredicate, where });
   const made = stageKey(predicate.document, sha256Text);
-  if (predicate.key !== stored.key || made !== stored.key) {
+  if (predicate.key !== made) {
     throw new Failure(
       'CORRUPT',
       `${where}: says that it is of ${predicate.key}; its key document has ${made}`,

@@ -1,8 +1,9 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { artifactTypes, type ArtifactRef, type ArtifactType } from '../../core/artifact.ts';
 import { hexOf, parseDigest, type Digest } from '../../core/digest.ts';
 import { Failure } from '../../core/errors.ts';
+import { bringRecord } from '../../lineage/brought-record.ts';
 import { writeImport } from '../../lineage/import.ts';
 import type { Work } from '../execute-stage.ts';
 import { readPlan } from '../plan-document.ts';
@@ -16,6 +17,8 @@ export interface ImportSource {
   type: ArtifactType;
   location: string;
   revision: string | undefined;
+  /** File with the record of its making. */
+  record: string | undefined;
   /** Name of the secret that the place asks for. */
   token: string | undefined;
 }
@@ -33,6 +36,7 @@ export async function importArtifact(work: Work): Promise<Outputs> {
   const artifact = isWhole
     ? { digest: expected, type: source.type, sizeBytes: known.files.reduce((sum, { size }) => sum + size, 0) }
     : await fetchAndStore(work, source, expected);
+  if (source.record !== undefined) await bringItsRecord(work, source.record, expected);
   await writeImport(deps.store.documents, {
     schema: 'fretsaw/import/v1',
     artifact,
@@ -46,7 +50,7 @@ export async function importArtifact(work: Work): Promise<Outputs> {
 
 async function readSource({ deps, request }: Work): Promise<ImportSource> {
   const settings = (await readPlan(deps.store.documents, request.run)).byName.get(request.stage)?.with ?? {};
-  const { type, location, revision, token } = settings;
+  const { type, location, revision, record, token } = settings;
   const known = artifactTypes.find((name) => name === type);
   if (known === undefined || typeof location !== 'string')
     throw new Error(`bug: import ${request.stage} has no type or location`);
@@ -56,8 +60,19 @@ async function readSource({ deps, request }: Work): Promise<ImportSource> {
     type: known,
     location,
     revision: typeof revision === 'string' ? revision : undefined,
+    record: typeof record === 'string' ? record : undefined,
     token: secret,
   };
+}
+
+async function bringItsRecord({ deps }: Work, path: string, artifact: Digest): Promise<void> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new Failure('BAD_INPUT', `record ${path}: cannot be read`, { cause });
+  }
+  await bringRecord(deps.store.documents, { artifact, text, from: `record ${basename(path)}` });
 }
 
 async function fetchAndStore(work: Work, source: ImportSource, expected: Digest): Promise<ArtifactRef> {

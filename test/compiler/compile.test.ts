@@ -1,3 +1,4 @@
+import { bindKey } from '../../compiler/bind.ts';
 import { describe, expect, it } from 'vitest';
 import type { Plan } from '../../compiler/plan.ts';
 import { compileFixture, compileTexts, faultsOf, planOf, stageOf } from '../support/compile-file.ts';
@@ -71,6 +72,23 @@ describe('a plan', () => {
     const absolute = planOf(compileFixture('valid/puzzle.yaml', { absolute: (path) => `/repo/${path}` }));
     expect(stageOf(absolute, 'rows').with['location']).toBe('/repo/data/rows');
     expect(stageOf(absolute, 'parent').with['location']).toBe('hf://openai/gpt-oss-120b');
+  });
+
+  it('has the record of an import as a path too, and never in its key', () => {
+    const spec = (record: string): string =>
+      chain({ a: ['p'] }, `inputs:\n  p: { checkpoint: ./p, digest: "sha256:${'0'.repeat(64)}"${record} }\n`);
+    const bare = stageOf(planOf(compileTexts({ 'specs/a.yaml': spec('') })), 'p');
+    const recorded = stageOf(planOf(compileTexts({ 'specs/a.yaml': spec(', record: ./p.json') })), 'p');
+    expect(recorded.with['record']).toBe('specs/p.json');
+    const keyOf = (stage: typeof bare): unknown =>
+      bindKey(
+        stage,
+        () => {
+          throw new Error('bug: an import reads nothing');
+        },
+        { import: '1' },
+      );
+    expect(keyOf(recorded)).toEqual(keyOf(bare));
   });
 
   it('leaves out imports that nothing reads', () => {
