@@ -108,6 +108,19 @@ Example:
     load: () => import('./certify.ts'),
   },
   {
+    name: 'costs',
+    summary: 'fit the cost model to throughputs that you measured',
+    usage: 'fretsaw costs fit <points.csv>',
+    details: `Columns: name, config (a config.json beside the file), hardware, gpus, input_tokens, output_tokens,
+kv (fp8 or bf16), tokens_per_second; if wanted tensor_parallel, expert_parallel, concurrency, uncertainty.
+Prints the engine for the setting \`engine\` of a select stage, and how far off held-out points are.
+
+Example:
+  fretsaw costs fit points.csv
+`,
+    load: () => import('./costs.ts'),
+  },
+  {
     name: 'pin',
     summary: "write the digests of a spec's inputs into the spec",
     usage: 'fretsaw pin <spec> [<input>...] [--dry-run]',

@@ -38,9 +38,15 @@ export const fittedEngine: EngineModel = {
   reservedBytes: 7.26 * 2 ** 30,
 };
 
+/** How far a prediction may be off, as shares: on average over held-out points, and at worst. */
+export interface Band {
+  mean: number;
+  worst: number;
+}
+
 /**
  * How far a predicted ratio of two models may be off: fitted to any two of the four published points,
  * the ratios of the other two are off by 13 % on average and 29 % at worst. Shown beside every predicted
- * figure until the model is fitted to points of the user's own engine.
+ * figure until the model is fitted to points of the user's own engine (`fretsaw costs fit`).
  */
-export const predictionBand = { mean: 0.13, worst: 0.3 } as const;
+export const predictionBand: Band = { mean: 0.13, worst: 0.3 };

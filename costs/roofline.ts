@@ -12,11 +12,20 @@ import {
 } from './geometry.ts';
 import type { Hardware } from './hardware.ts';
 
-/** One way of serving: a server of some GPUs in tensor parallel, and requests of one shape. */
+/** One way of serving: replicas of some GPUs in tensor parallel, and requests of one shape. */
 export interface Serving {
   hardware: Hardware;
   engine: EngineModel;
+  /** GPUs of one replica: attention, and experts unless they are spread, are cut into as many slices. */
   gpus: number;
+  /**
+   * GPUs of a replica over which whole experts are spread: 1 (every expert is sliced) or `gpus`. As vLLM's
+   * `--enable-expert-parallel` beside tensor-parallel attention: each GPU holds experts / gpus of a layer.
+   * @see https://docs.vllm.ai/en/latest/serving/expert_parallel_deployment.html
+   */
+  expertParallel: number;
+  /** Servers side by side, each with all weights; throughput adds up, a batch is that of one. */
+  replicas: number;
   inputTokens: number;
   outputTokens: number;
   /** Bytes of one key or value element: 2 for bf16, 1 for FP8. */
@@ -30,8 +39,9 @@ export interface LayerTime {
 }
 
 export interface Throughput {
+  /** Requests at once on one replica. */
   batch: number;
-  /** Generated tokens a second, all requests and GPUs together. */
+  /** Generated tokens a second, all requests, GPUs and replicas together. */
   tokensPerSecond: number;
   /** Seconds between two tokens of one request. */
   secondsPerToken: number;
@@ -64,9 +74,17 @@ export function fixedDecodeSeconds(shape: ModelShape, given: { serving: Serving;
 
 /** Seconds of `batch` requests served together from first prompt to last token. */
 export function batchSeconds(shape: ModelShape, given: { serving: Serving; batch: number }): number {
+  return secondsOf(shape, distinctLayers(shape), given);
+}
+
+function secondsOf(
+  shape: ModelShape,
+  layers: readonly DistinctLayer[],
+  given: { serving: Serving; batch: number },
+): number {
   let decode = fixedDecodeSeconds(shape, given);
   let prefill = 0;
-  for (const { layer, times } of distinctLayers(shape)) {
+  for (const { layer, times } of layers) {
     const time = layerTime(shape, layer, given);
     decode += times * time.decodeSeconds;
     prefill += times * time.prefillSeconds;
@@ -74,9 +92,14 @@ export function batchSeconds(shape: ModelShape, given: { serving: Serving; batch
   return given.serving.outputTokens * decode + given.batch * prefill;
 }
 
+interface DistinctLayer {
+  layer: LayerShape;
+  times: number;
+}
+
 /** Models have many layers of few kinds; each kind is worked out once. */
-function distinctLayers(shape: ModelShape): { layer: LayerShape; times: number }[] {
-  const found: { layer: LayerShape; times: number }[] = [];
+function distinctLayers(shape: ModelShape): DistinctLayer[] {
+  const found: DistinctLayer[] = [];
   for (const layer of shape.layers) {
     const same = found.find(
       (entry) => entry.layer.experts === layer.experts && entry.layer.window === layer.window,
@@ -88,11 +111,14 @@ function distinctLayers(shape: ModelShape): { layer: LayerShape; times: number }
 }
 
 export function throughputAt(shape: ModelShape, given: { serving: Serving; batch: number }): Throughput {
+  return throughputIn(batchSeconds(shape, given), given);
+}
+
+function throughputIn(seconds: number, given: { serving: Serving; batch: number }): Throughput {
   const { serving, batch } = given;
-  const seconds = batchSeconds(shape, given);
   return {
     batch,
-    tokensPerSecond: (batch * serving.outputTokens) / seconds,
+    tokensPerSecond: (serving.replicas * batch * serving.outputTokens) / seconds,
     secondsPerToken: seconds / serving.outputTokens,
   };
 }
@@ -100,9 +126,11 @@ export function throughputAt(shape: ModelShape, given: { serving: Serving; batch
 /** The best batch that fits, or undefined when not even one request does. */
 export function bestThroughput(shape: ModelShape, serving: Serving): Throughput | undefined {
   const most = Math.min(maximumBatch(shape, serving), largestBatch);
+  const layers = distinctLayers(shape);
   let best: Throughput | undefined;
   for (const batch of batchesUpTo(most)) {
-    const found = throughputAt(shape, { serving, batch });
+    const given = { serving, batch };
+    const found = throughputIn(secondsOf(shape, layers, given), given);
     if (best === undefined || found.tokensPerSecond > best.tokensPerSecond) best = found;
   }
   return best;
@@ -115,7 +143,7 @@ export function maximumBatch(shape: ModelShape, serving: Serving): number {
   return Math.max(0, Math.floor(room / kvBytes(shape, context, serving.kvElementBytes)));
 }
 
-/** Bytes for weights and cache, all GPUs together. */
+/** Bytes for weights and cache, all GPUs of a replica together. */
 export function cacheCapacityBytes({ hardware, engine, gpus }: Serving): number {
   return gpus * (hardware.memoryBytes * engine.memoryShare - engine.reservedBytes);
 }
@@ -144,7 +172,8 @@ function denseSeconds(
 
 /**
  * Experts that B tokens touch, each choosing k of E at random: D = E (1 - (1 - k/E)^B). Rows are
- * padded to tiles of clip(2^ceil(log2 2m), 16, 128) for m = kB/D tokens an expert.
+ * padded to tiles of clip(2^ceil(log2 2m), 16, 128) for m = kB/D tokens an expert. Spread whole over GPUs,
+ * the layer waits for the GPU with most experts touched, or most rows.
  */
 function expertSeconds(
   shape: ModelShape,
@@ -158,7 +187,21 @@ function expertSeconds(
   const rows = touched * (tokensEach + tile / 2);
   const read = (touched * expertSizeBytes(shape)) / (hardware.memoryBandwidth * engine.weightEfficiency);
   const multiply = (2 * expertWeights(shape) * rows) / (hardware.flops * engine.flopEfficiency);
-  return Math.max(read, multiply) / gpus;
+  if (serving.expertParallel === 1) return Math.max(read, multiply) / gpus;
+  const routed = shape.expertsPerToken * batch;
+  const busiest = {
+    read: Math.min(experts / gpus, fullest(touched / gpus, gpus, 1 - touched / experts)) / touched,
+    multiply: Math.min(1, fullest(routed / gpus, gpus, 1) / routed),
+  };
+  return Math.max(read * busiest.read, multiply * busiest.multiply);
+}
+
+/**
+ * Expected largest of `bins` counts of this mean, taken as normal with variance mean x spread:
+ * mean + sqrt(2 ln(bins) variance), the first term of the maximum of normal variables.
+ */
+function fullest(mean: number, bins: number, spread: number): number {
+  return mean + Math.sqrt(2 * Math.log(bins) * mean * spread);
 }
 
 /** Two all-reduces a layer, of the batch's hidden states in bf16. */

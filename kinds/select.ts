@@ -24,13 +24,18 @@ const scenario = record(
     name: text('For people.', { minLength: 1 }),
     hardware: choice('GPU of this scenario; that of the stage when absent.', hardwareNames),
     gpus: integer('GPUs of one server.', { default: 1, minimum: 1, unit: 'GPUs' }),
+    tensor_parallel: integer('GPUs of one replica; all when absent.', { minimum: 1, unit: 'GPUs' }),
+    expert_parallel: integer(
+      '1, or tensor_parallel: GPUs over which whole experts are spread; every kept count then divides by it.',
+      { default: 1, minimum: 1, unit: 'GPUs' },
+    ),
     input_tokens: integer('Prompt length.', { minimum: 1, unit: 'tokens' }),
     output_tokens: integer('Answer length.', { minimum: 1, unit: 'tokens' }),
     kv: choice('Number format of the cache.', ['fp8', 'bf16'], 'fp8'),
-    batch: anyOf('One is fixed, several are tried; powers of two when absent.', [
-      requests,
-      list('Tried.', requests, { minItems: 1 }),
-    ]),
+    batch: anyOf(
+      'Requests at once on one replica. One is fixed, several are tried; powers of two when absent.',
+      [requests, list('Tried.', requests, { minItems: 1 })],
+    ),
     must_fit: flag('Weights and cache must fit the server.', true),
     memory_max: number('Weights and cache, as a share of the parent’s.', share),
     time_max: number('Time of a batch, as a share of the parent’s.', share),
@@ -54,9 +59,34 @@ const rule = record('A rule on one layer, or on all when `layer` is absent.', {
   window,
 });
 
+const efficiency = { minimum: 0.001, maximum: 1 };
+const engine = record(
+  'What the serving engine makes of the hardware, as `fretsaw costs fit` prints it; vLLM on H100 when absent.',
+  {
+    weight_efficiency: number('Share of memory bandwidth at which weights are read.', efficiency),
+    kv_efficiency_fp8: number('Share of memory bandwidth at which an FP8 cache is read.', efficiency),
+    kv_efficiency_bf16: number('The same of a bf16 cache.', { ...efficiency, default: 1 }),
+    flop_efficiency: number('Share of peak FLOP/s of matrix products.', efficiency),
+    memory_share: number('Share of memory that the engine takes.', { ...efficiency, default: 0.95 }),
+    reserved_gib: number('Memory that is neither weights nor cache, each GPU.', { minimum: 0, unit: 'GiB' }),
+    band_mean: number('How far predictions are off on average, as a share.', { minimum: 0 }),
+    band_worst: number('How far they are off at worst.', { minimum: 0 }),
+  },
+  {
+    required: [
+      'weight_efficiency',
+      'kv_efficiency_fp8',
+      'flop_efficiency',
+      'reserved_gib',
+      'band_mean',
+      'band_worst',
+    ],
+  },
+);
+
 export const selectKind: Kind = {
   name: 'select',
-  version: 1,
+  version: 2,
   summary:
     'Mixed-integer program over all layers: the architecture, and apart from it the proof that nothing better fits.',
   example:
@@ -101,6 +131,7 @@ export const selectKind: Kind = {
     force: list('Choices that must be made.', rule, { default: [] }),
     forbid: list('Choices that must not be made.', rule, { default: [] }),
     hardware: choice('GPU of the roofline model.', hardwareNames, 'h100-sxm'),
+    engine,
     time_limit_seconds: number('Stops the solver; the proof then states the gap.', {
       default: 60,
       exclusiveMinimum: 0,

@@ -87,6 +87,13 @@ function rulesFor(layer: LayerScores, settings: SelectSettings, expertsPerToken:
     { name: `num_experts_per_tok ${expertsPerToken}`, keeps: (choice) => choice.experts >= expertsPerToken },
     { name: `expert_multiple ${expertMultiple}`, keeps: (choice) => choice.experts % expertMultiple === 0 },
   ];
+  for (const { name, expertParallel } of settings.scenarios) {
+    if (expertParallel === 1) continue;
+    rules.push({
+      name: `expert_parallel ${expertParallel} (${name})`,
+      keeps: (choice) => choice.experts % expertParallel === 0,
+    });
+  }
   if (expertCounts !== undefined) {
     rules.push({ name: 'expert_counts', keeps: (choice) => expertCounts.includes(choice.experts) });
   }

@@ -1,5 +1,4 @@
 import type { LayerShape, ModelShape } from '../costs/config.ts';
-import { fittedEngine } from '../costs/engine-model.ts';
 import {
   cachedTokens,
   gibibyte,
@@ -90,10 +89,16 @@ export function scenarioRows(
   model: ModelShape,
   given: { scenario: Scenario; serving: Serving; batch: number },
 ): Row[] {
-  const { scenario, serving, batch } = given;
+  const { scenario, batch } = given;
   const plans = [...memoryPlans(model, given), ...timePlans(model, given)];
-  const suffix = `${scenario.name}, ${serving.gpus} GPU, batch ${batch}`;
+  const suffix = `${scenario.name}, ${placement(scenario)}, batch ${batch}`;
   return plans.map((plan) => toRow({ ...plan, name: `${plan.name} (${suffix})` }, choices));
+}
+
+/** GPUs, and how they are used where it is not plain tensor parallelism over all of them. */
+function placement({ gpus, tensorParallel, expertParallel }: Scenario): string {
+  const tensor = tensorParallel === gpus ? '' : ` TP ${tensorParallel}`;
+  return `${gpus} GPU${tensor}${expertParallel === 1 ? '' : ` EP ${expertParallel}`}`;
 }
 
 function memoryPlans(
@@ -132,7 +137,7 @@ function timePlans(
   model: ModelShape,
   given: { scenario: Scenario; serving: Serving; batch: number },
 ): RowPlan[] {
-  const { scenario, batch } = given;
+  const { scenario, serving, batch } = given;
   const fixedSeconds = scenario.outputTokens * fixedDecodeSeconds(model, given);
   const cost = (choice: LayerShape): number => {
     const time = layerTime(model, choice, given);
@@ -148,7 +153,9 @@ function timePlans(
   if (scenario.timeMax !== undefined)
     plans.push(plan('time_max', scenario.timeMax * batchSeconds(model, given)));
   if (scenario.throughputMin !== undefined) {
-    plans.push(plan('throughput_min', (batch * scenario.outputTokens) / scenario.throughputMin));
+    plans.push(
+      plan('throughput_min', (serving.replicas * batch * scenario.outputTokens) / scenario.throughputMin),
+    );
   }
   if (scenario.latencyMsMax !== undefined) {
     plans.push(plan('latency_ms_max', (scenario.latencyMsMax / 1000) * scenario.outputTokens));
@@ -159,8 +166,10 @@ function timePlans(
 export function servingOf(scenario: Scenario, settings: SelectSettings): Serving {
   return {
     hardware: hardware[scenario.hardware ?? settings.hardware],
-    engine: fittedEngine,
-    gpus: scenario.gpus,
+    engine: settings.engine.engine,
+    gpus: scenario.tensorParallel,
+    expertParallel: scenario.expertParallel,
+    replicas: scenario.gpus / scenario.tensorParallel,
     inputTokens: scenario.inputTokens,
     outputTokens: scenario.outputTokens,
     kvElementBytes: scenario.kvElementBytes,

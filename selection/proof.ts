@@ -1,7 +1,6 @@
 import type { Json } from '../core/canonical-json.ts';
 import type { ModelShape } from '../costs/config.ts';
 import { gibibyte, kvBytes, modelSize, withLayers } from '../costs/geometry.ts';
-import { predictionBand } from '../costs/engine-model.ts';
 import { bestThroughput } from '../costs/roofline.ts';
 import { findBaselines } from './baselines.ts';
 import { checkCertificate } from './certificate.ts';
@@ -177,12 +176,12 @@ function scenarioLines({ selection, model, settings }: ProofInput): Json {
     return {
       name: scenario.name,
       hardware: serving.hardware.name,
-      gpus: serving.gpus,
+      gpus: scenario.gpus,
       parent: before === undefined ? null : { ...before },
       child: after === undefined ? null : { ...after },
       ratio:
         before === undefined || after === undefined ? null : after.tokensPerSecond / before.tokensPerSecond,
-      band: { ...predictionBand },
+      band: { ...settings.engine.band },
     };
   });
 }

@@ -1,3 +1,5 @@
+import { readEngine, type CalibratedEngine } from '../costs/engine-document.ts';
+import { fittedEngine, predictionBand } from '../costs/engine-model.ts';
 import type { HardwareName } from '../costs/hardware.ts';
 import { hardwareNames } from '../costs/hardware.ts';
 import {
@@ -35,6 +37,7 @@ export interface SelectSettings {
   force: ChoiceRule[];
   forbid: ChoiceRule[];
   hardware: HardwareName;
+  engine: CalibratedEngine;
   timeLimitSeconds: number;
   alternatives: { count: number; distance: number };
   noiseSamples: number;
@@ -56,6 +59,10 @@ export interface Scenario {
   name: string;
   hardware: HardwareName | undefined;
   gpus: number;
+  /** GPUs of one replica; there are gpus / tensorParallel replicas, each with all weights. */
+  tensorParallel: number;
+  /** 1 or tensorParallel: GPUs over which whole experts are spread. Every kept count divides by it. */
+  expertParallel: number;
   inputTokens: number;
   outputTokens: number;
   kvElementBytes: 1 | 2;
@@ -77,7 +84,7 @@ const share = numberFrom(0, 1);
 const count = integerFrom(1);
 const known = [
   'scenarios', 'experts_kept_max', 'experts_kept_min', 'full_attention_windowed', 'expert_multiple', 'expert_counts',
-  'windows', 'long_context_weight', 'parameters_max', 'weight_gib_max', 'kv_max', 'force', 'forbid', 'hardware',
+  'windows', 'long_context_weight', 'parameters_max', 'weight_gib_max', 'kv_max', 'force', 'forbid', 'hardware', 'engine',
   'time_limit_seconds', 'alternatives', 'noise_samples', 'random_samples', 'pareto_points', 'seed',
 ]; // prettier-ignore
 
@@ -102,6 +109,7 @@ export function parseSelectSettings(place: Place): SelectSettings {
     force: withDefault(at('force'), list(readChoiceRule), []),
     forbid: withDefault(at('forbid'), list(readChoiceRule), []),
     hardware: withDefault(at('hardware'), oneOf(hardwareNames), 'h100-sxm'),
+    engine: withDefault(at('engine'), readEngine, { engine: fittedEngine, band: predictionBand }),
     timeLimitSeconds: withDefault(at('time_limit_seconds'), numberFrom(0), 60),
     alternatives: withDefault(at('alternatives'), readAlternatives, { count: 3, distance: 1 }),
     noiseSamples: withDefault(at('noise_samples'), integerFrom(0), 20),
@@ -114,13 +122,21 @@ export function parseSelectSettings(place: Place): SelectSettings {
 function readScenario(place: Place): Scenario {
   const at = (name: string): Place => field(place, name);
   onlyKeys(place, [
-    'name', 'hardware', 'gpus', 'input_tokens', 'output_tokens', 'kv', 'batch', 'must_fit', 'memory_max', 'time_max',
+    'name', 'hardware', 'gpus', 'tensor_parallel', 'expert_parallel', 'input_tokens', 'output_tokens', 'kv', 'batch', 'must_fit', 'memory_max', 'time_max',
     'throughput_min', 'latency_ms_max',
   ]); // prettier-ignore
+  const gpus = withDefault(at('gpus'), count, 1);
+  const tensorParallel = withDefault(at('tensor_parallel'), count, gpus);
+  if (gpus % tensorParallel !== 0) wrong(at('tensor_parallel'), `a divisor of gpus ${gpus}`);
+  const expertParallel = withDefault(at('expert_parallel'), count, 1);
+  if (expertParallel !== 1 && expertParallel !== tensorParallel)
+    wrong(at('expert_parallel'), `1 or tensor_parallel ${tensorParallel}`);
   return {
     name: text(at('name')),
     hardware: optional(at('hardware'), oneOf(hardwareNames)),
-    gpus: withDefault(at('gpus'), count, 1),
+    gpus,
+    tensorParallel,
+    expertParallel,
     inputTokens: count(at('input_tokens')),
     outputTokens: count(at('output_tokens')),
     kvElementBytes: withDefault(at('kv'), oneOf(['fp8', 'bf16']), 'fp8') === 'fp8' ? 1 : 2,

@@ -30,6 +30,8 @@ export function servingAt(point: Published, kvElementBytes: 1 | 2): MeasuredPoin
   return {
     hardware: hardware['h100-sxm'],
     gpus: point.gpus,
+    expertParallel: 1,
+    replicas: 1,
     inputTokens: point.tokens,
     outputTokens: point.tokens,
     kvElementBytes,

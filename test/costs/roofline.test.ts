@@ -17,6 +17,8 @@ const serving: Serving = {
   hardware: hardware['h100-sxm'],
   engine: fittedEngine,
   gpus: 8,
+  expertParallel: 1,
+  replicas: 1,
   inputTokens: 4096,
   outputTokens: 4096,
   kvElementBytes: 1,
@@ -70,6 +72,24 @@ describe('the roofline', () => {
       speed({ ...serving, hardware: hardware['h200-sxm'] }),
     );
     expect(speed({ ...serving, inputTokens: 65536 })).toBeLessThan(speed(serving));
+  });
+
+  it('adds up over replicas, each with a batch of its own', () => {
+    const one = bestThroughput(child, { ...serving, gpus: 1 });
+    const eight = bestThroughput(child, { ...serving, gpus: 1, replicas: 8 });
+    expect(eight?.batch).toBe(one?.batch);
+    expect(eight?.tokensPerSecond).toBeCloseTo(8 * (one?.tokensPerSecond ?? NaN), 6);
+    expect(eight?.secondsPerToken).toBe(one?.secondsPerToken);
+  });
+
+  it('waits for the busiest GPU when experts are spread whole, the less the larger the batch', () => {
+    const seconds = (expertParallel: number, batch: number): number =>
+      layerTime(child, { experts: 128, window: 128 }, { serving: { ...serving, expertParallel }, batch })
+        .decodeSeconds;
+    const penalty = [4, 64, 1024].map((batch) => seconds(8, batch) / seconds(1, batch));
+    for (const factor of penalty) expect(factor).toBeGreaterThan(1);
+    expect(penalty[0]).toBeGreaterThan(penalty[2] ?? Infinity);
+    expect(seconds(8, 4)).toBeLessThan(8 * seconds(1, 4));
   });
 
   it('has figures for every GPU it names', () => {
