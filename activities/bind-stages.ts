@@ -3,6 +3,7 @@ import type { PlannedStage, Source } from '../compiler/plan.ts';
 import { canonicalJson } from '../core/canonical-json.ts';
 import { hexOf, type Digest } from '../core/digest.ts';
 import { stageKey, type StageKey } from '../core/keys.ts';
+import { kindNamed } from '../kinds/registry.ts';
 import type { ActivityDeps } from './deps.ts';
 import { findRecord } from './look-up-stage.ts';
 import { readPlan } from './plan-document.ts';
@@ -85,6 +86,18 @@ interface Found {
   recompute: StageRequest['recompute'];
 }
 
+type Limits = Pick<StageRequest, 'answers' | 'stall' | 'budget' | 'rankBatch'>;
+
+function limitsOf({ kind, with: settings, retry, budget, resources }: PlannedStage): Limits {
+  const sequences = kindNamed(kind).sequencesPerStep?.(settings);
+  return {
+    ...(retry.on === undefined ? {} : { answers: retry.on }),
+    ...(retry.stalled === undefined ? {} : { stall: retry.stalled }),
+    ...(budget === undefined ? {} : { budget }),
+    ...(sequences === undefined ? {} : { rankBatch: Math.floor(sequences / Math.max(1, resources.gpus)) }),
+  };
+}
+
 function requestFor(deps: ActivityDeps, { request, stage, key, recompute }: Found): StageRequest {
   return {
     run: request.run,
@@ -94,6 +107,7 @@ function requestFor(deps: ActivityDeps, { request, stage, key, recompute }: Foun
     pool: deps.poolQueue(stage.pool),
     isControlPool: deps.poolQueue(stage.pool) === deps.queues.control,
     attempts: stage.retry.attempts,
+    ...limitsOf(stage),
     resources: stage.resources,
     secrets: stage.secrets,
     heartbeatSeconds: request.heartbeatSeconds,

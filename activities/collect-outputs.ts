@@ -5,7 +5,7 @@ import { kindNamed } from '../kinds/registry.ts';
 import { outputsOf } from '../kinds/kind.ts';
 import type { Work } from './execute-stage.ts';
 import { commandOutputs } from './job-command.ts';
-import { readFirstFailure } from './job-events.ts';
+import { failureOfJob } from './job-failure.ts';
 import type { JobFolder } from './job-folder.ts';
 import type { Outputs } from './stage-request.ts';
 
@@ -20,7 +20,7 @@ export async function collectOutputs(work: Work, folder: JobFolder): Promise<Out
 
 async function collectByManifest({ deps, request, document }: Work, folder: JobFolder): Promise<Outputs> {
   const done = await folder.readDone();
-  if (done === undefined) throw await failureOf(folder);
+  if (done === undefined) throw await failureOfJob(folder);
   if (done.key !== request.key || done.attempt !== folder.attempt) {
     throw new Failure(
       'CORRUPT',
@@ -38,7 +38,7 @@ async function collectByManifest({ deps, request, document }: Work, folder: JobF
 }
 
 async function collectOfCommand({ deps, document }: Work, folder: JobFolder): Promise<Outputs> {
-  if ((await folder.readExit()) !== 0) throw await failureOf(folder);
+  if ((await folder.readExit()) !== 0) throw await failureOfJob(folder);
   const types = outputsOf(kindNamed(document.kind), document.with);
   const stored: Record<string, ArtifactRef> = {};
   for (const [name, path] of commandOutputs(document.with)) {
@@ -51,21 +51,4 @@ async function collectOfCommand({ deps, document }: Work, folder: JobFolder): Pr
     stored[name] = ref;
   }
   return stored;
-}
-
-/** Why a job that left nothing has ended: its own word, else its exit code, with its last lines. */
-async function failureOf(folder: JobFolder): Promise<Failure> {
-  const log = await folder.tailLog(20);
-  const details = { attempt: folder.attempt, folder: folder.path, log };
-  const said = await readFirstFailure(folder.events);
-  if (said !== undefined)
-    return new Failure(said.code, said.message, { details: { ...details, ...said.details } });
-  const exit = await folder.readExit();
-  if (exit === undefined || exit === 128 + 9) {
-    return new Failure('NODE_LOST', 'the job was killed', { details });
-  }
-  const last = log.split('\n').at(-1) ?? '';
-  const code = (await folder.readJob())?.kind === 'command' ? 'COMMAND_FAILED' : 'ENGINE_BUG';
-  const how = exit > 128 ? `ended by signal ${exit - 128}` : `exit code ${exit}`;
-  return new Failure(code, last === '' ? how : `${how}: ${last}`, { details });
 }

@@ -8,6 +8,7 @@ import { collectOutputs } from './collect-outputs.ts';
 import type { ActivityDeps } from './deps.ts';
 import { importArtifact } from './import/import-artifact.ts';
 import { commandFor } from './job-command.ts';
+import { keepLogs } from './keep-logs.ts';
 import { readKeyDocument } from './key-document.ts';
 import { kindNamed } from '../kinds/registry.ts';
 import type { Launcher } from './launchers/launcher.ts';
@@ -81,7 +82,7 @@ async function runJob(work: Work, taken: TakenAttempt): Promise<Outputs> {
       await prepareJob(work, taken);
       await work.launcher.start(folder, commandFor(deps, request, { document, folder }));
     }
-    await superviseJob(work, folder);
+    await superviseJob(work, taken);
   } finally {
     giveBack();
   }
@@ -102,11 +103,16 @@ async function readDocument(deps: ActivityDeps, request: StageRequest): Promise<
   );
 }
 
+/** An attempt whose outputs the store could not take now is not over: it is found again. */
+function isUnfinished(error: unknown, { pulse }: Work): boolean {
+  return isFailure(error, 'STORE_UNAVAILABLE') || (isFailure(error, 'NODE_LOST') && pulse.signal.aborted);
+}
+
 async function noteFailure(work: Work, taken: TakenAttempt, error: unknown): Promise<void> {
-  if (isFailure(error, 'NODE_LOST') && work.pulse.signal.aborted) return;
+  if (isUnfinished(error, work)) return;
   const failure =
     error instanceof CancelledFailure
-      ? ({ code: 'PREEMPTED', message: 'stopped: no run wants it any more' } as const)
+      ? ({ code: 'PREEMPTED', message: error.message } as const)
       : isFailure(error)
         ? { code: error.code, message: error.message }
         : ({ code: 'ENGINE_BUG', message: String(error) } as const);
@@ -115,11 +121,8 @@ async function noteFailure(work: Work, taken: TakenAttempt, error: unknown): Pro
 
 type Ending = Pick<AttemptPredicate, 'startedAt' | 'outcome' | 'failure' | 'outputs'>;
 
-async function note(
-  { deps, request, document, launcher }: Work,
-  taken: TakenAttempt,
-  ending: Ending,
-): Promise<void> {
+async function note(work: Work, taken: TakenAttempt, ending: Ending): Promise<void> {
+  const { deps, request, document, launcher } = work;
   await writeAttempt(deps.store.documents, {
     schema: 'fretsaw/attempt/v1',
     key: request.key,
@@ -136,7 +139,25 @@ async function note(
       ? {}
       : { resumedFrom: { attempt: taken.resume.attempt, step: taken.resume.step } }),
     ...ending,
+    ...(await jobEnd(work, taken)),
   });
+}
+
+const lastLines = 20;
+
+/** How the job itself ended, whatever came of the attempt. An import has none. */
+async function jobEnd(
+  work: Work,
+  { folder }: TakenAttempt,
+): Promise<Pick<AttemptPredicate, 'exit' | 'lastLines' | 'logs'>> {
+  const exit = await folder.readExit();
+  const log = await folder.tailLog(lastLines);
+  const logs = await keepLogs(work, folder);
+  return {
+    ...(exit === undefined ? {} : { exit }),
+    ...(log === '' ? {} : { lastLines: log.split('\n').map((line) => line.slice(0, 500)) }),
+    ...(logs === undefined ? {} : { logs }),
+  };
 }
 
 /** What is in the store need not lie here as well; log, events and job file stay for people. */

@@ -20,15 +20,30 @@ export interface FailedEvent {
 
 const tailBytes = 16_384;
 
-/** The last progress that a job told, from the end of its events file. */
-export async function readProgress(path: string): Promise<JobProgress | undefined> {
-  const lines = (await readTail(path)).split('\n').reverse();
-  for (const line of lines) {
-    if (!line.includes('"progress"')) continue;
-    const event = parseEvent(line);
-    if (event?.['event'] === 'progress') return toProgress(event);
-  }
-  return undefined;
+/** Signs of life of a job, from the end of its events file. */
+export interface JobSigns {
+  progress: JobProgress | undefined;
+  /** When it last told anything; undefined before the first event. */
+  saidAtMs: number | undefined;
+  /** Median time between steps that it told; undefined while there are fewer than four. */
+  usualGapMs: number | undefined;
+}
+
+export async function readSigns(path: string): Promise<JobSigns> {
+  const events = (await readTail(path))
+    .split('\n')
+    .map(parseEvent)
+    .filter((event) => event !== undefined);
+  const steps = events.filter((event) => event['event'] === 'progress');
+  const last = steps.at(-1);
+  const times = steps.map((event) => event['at']).filter((at) => typeof at === 'number');
+  const gaps = times.slice(1).map((at, index) => (at - (times[index] ?? at)) * 1000);
+  const saidAt = events.at(-1)?.['at'];
+  return {
+    progress: last === undefined ? undefined : toProgress(last),
+    saidAtMs: typeof saidAt === 'number' ? saidAt * 1000 : undefined,
+    usualGapMs: gaps.length < 3 ? undefined : gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)],
+  };
 }
 
 /** The failure that came first: later ones are usually its echo on other ranks. */

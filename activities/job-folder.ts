@@ -70,13 +70,25 @@ export class JobFolder {
   get exit(): string {
     return join(this.path, 'exit');
   }
+  /** Where each process of a stalled job was when it was given up. */
+  get stacks(): string {
+    return join(this.path, 'stacks');
+  }
+  /** Out-of-memory kills on this host before the job was started. */
+  get oomKills(): string {
+    return join(this.path, 'oom-kills');
+  }
+  /** Links to what is kept with the attempt. */
+  get kept(): string {
+    return join(this.path, 'kept');
+  }
   /** Where a user's command works: `inputs/<name>` and its declared outputs. */
   get files(): string {
     return join(this.path, 'files');
   }
   /** What is in the store once the attempt is done. */
   get bulky(): string[] {
-    return [this.files, join(this.path, 'out'), this.snapshots];
+    return [this.files, join(this.path, 'out'), this.snapshots, this.kept];
   }
   get snapshots(): string {
     return join(this.path, 'snapshots');

@@ -1,4 +1,4 @@
-import { mkdir, symlink } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Digest } from '../core/digest.ts';
 import type { InputDigests } from '../core/keys.ts';
@@ -8,6 +8,7 @@ import type { Artifacts } from '../store/store.ts';
 import type { Work } from './execute-stage.ts';
 import { commandOutputs } from './job-command.ts';
 import type { JobArtifact, JobInput } from './job-folder.ts';
+import { countOomKills } from './launchers/oom-kills.ts';
 import type { TakenAttempt } from './take-attempt.ts';
 
 /** Puts into a new attempt's folder all that its runner reads; inputs are verified, shared, read-only views. */
@@ -36,6 +37,8 @@ export async function prepareJob(
     resume: resume === undefined ? null : { path: resume.path, step: resume.step },
     lease: { seconds: request.leaseSeconds },
   });
+  const oomKills = countOomKills();
+  if (oomKills !== undefined) await writeFile(folder.oomKills, String(oomKills));
   if (kind.runner === 'command') await layOut(folder.files, inputs, commandOutputs(document.with));
 }
 

@@ -17,9 +17,44 @@ export interface RunRequest extends Patience {
   queues: TaskQueues;
   /** Stages that may be in flight at once; the rest wait in the workflow. */
   maxInFlight: number;
+  /** GPU hours of all stages after which the run stops. */
+  budget?: { gpu_hours: number };
+  /** Only after continue-as-new: what people have said so far. */
+  control?: RunControl;
   /** Only after continue-as-new: how the stages that ended badly so far ended. */
   ended?: readonly (readonly [string, StageOutcome])[];
 }
+
+/** What a person does to a run or one of its stages. */
+export interface Act {
+  /** Made by who asks, so that asking twice is asking once. */
+  id: string;
+  act: 'pause' | 'resume' | 'cancel' | 'approve';
+  /** Absent: the whole run. */
+  stage?: string;
+  by: string;
+  reason: string;
+  at: string;
+}
+
+/** What holds in a run because a person said so. */
+export interface RunControl {
+  isPaused: boolean;
+  pausedStages: readonly string[];
+  approvedStages: readonly string[];
+  /** Acts that were obeyed: hearing one again changes nothing. */
+  acts: readonly string[];
+  /** GPU hours that count against the budget already. */
+  gpuHours: number;
+  isBudgetTold: boolean;
+}
+
+/** What people are told while a run goes on. */
+export type News =
+  | { kind: 'failed'; stage: string; code: string; message: string }
+  | { kind: 'approval'; stage: string; question: string }
+  | { kind: 'budget'; stage?: string; message: string }
+  | { kind: 'done'; state: RunSummary['state'] };
 
 export interface RunSummary {
   run: string;

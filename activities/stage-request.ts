@@ -1,5 +1,5 @@
 import type { ArtifactRef } from '../core/artifact.ts';
-import type { FailureCode } from '../core/errors.ts';
+import type { FailureAnswer, FailureCode } from '../core/errors.ts';
 import type { StageKey } from '../core/keys.ts';
 
 /** Output name -> artifact: all that one stage tells another. */
@@ -20,6 +20,18 @@ export interface StageResources {
   memory_gib?: number;
 }
 
+/** A job stalls when it has told nothing for `times` its usual gap between steps, and for `seconds`. */
+export interface StallLimits {
+  times: number;
+  seconds: number;
+}
+
+/** Where a stage is stopped: `hours` of wall clock an attempt, `gpu_hours` over all attempts. */
+export interface StageBudget {
+  hours?: number;
+  gpu_hours?: number;
+}
+
 /** What `run-stage` is told: names and limits, never bytes. The key document is in the store under the key. */
 export interface StageRequest extends Patience {
   /** The pool's worker may write records: it serves the control queue too. */
@@ -31,6 +43,15 @@ export interface StageRequest extends Patience {
   pool: string;
   /** Counted tries; losing a node or being preempted is not counted. */
   attempts: number;
+  /** Where the spec answers a failure otherwise than `defaultAnswers`. */
+  answers?: { readonly [code in FailureCode]?: FailureAnswer };
+  /** Sequences of a step on one rank: the micro batch must divide it. */
+  rankBatch?: number;
+  /** When a job that has been silent counts as stalled. */
+  stall?: StallLimits;
+  budget?: StageBudget;
+  /** A person must agree before it is started: the question to ask. */
+  approve?: string;
   resources: StageResources;
   /** Names of secrets; the worker has the values. */
   secrets: readonly string[];
@@ -56,4 +77,9 @@ export type StageOutcome =
   | { kind: 'blocked'; by: string };
 
 /** A stage of a run as the CLI follows it. */
-export type StageState = { kind: 'waiting' } | { kind: 'running'; key: StageKey } | StageOutcome;
+export type StageState =
+  | { kind: 'waiting' }
+  | { kind: 'running'; key: StageKey }
+  | { kind: 'paused'; key?: StageKey }
+  | { kind: 'approval'; key: StageKey; question: string }
+  | StageOutcome;

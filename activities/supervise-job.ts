@@ -1,9 +1,12 @@
 import { CancelledFailure } from '@temporalio/common';
-import { Failure } from '../core/errors.ts';
+import { writeFile } from 'node:fs/promises';
+import { Failure, isFailure } from '../core/errors.ts';
 import type { Work } from './execute-stage.ts';
 import type { JobFolder } from './job-folder.ts';
-import { readProgress } from './job-events.ts';
+import { readSigns } from './job-events.ts';
+import { breachFailure, JobLimits, tellBudget, type Breach } from './job-limits.ts';
 import { uploadSnapshots } from './snapshot-upload.ts';
+import type { TakenAttempt } from './take-attempt.ts';
 
 /** Seconds that a job gets between SIGTERM and SIGKILL to take a last snapshot. */
 export const stopGraceSeconds = 60;
@@ -22,32 +25,52 @@ const leaseCheckMs = 5000;
 
 /**
  * Stays with a job until it has ended: tells Temporal and the job that it is watched, stores
- * snapshots as they appear, and stops the job when its lease is lost or nobody wants it any more.
+ * snapshots as they appear, and stops the job when its lease is lost, nobody wants it any more, or it
+ * is over a limit. A store that is away for a while stops nothing: the job goes on beside it.
  */
-export async function superviseJob(work: Work, folder: JobFolder): Promise<void> {
-  const { pulse } = work;
+export async function superviseJob(work: Work, taken: TakenAttempt): Promise<void> {
+  const { pulse, launcher } = work;
+  const { folder } = taken;
+  const limits = await JobLimits.open(work, taken);
   let leaseCheckedAt = Date.now();
   for (;;) {
-    await work.launcher.wait(folder, lookMs);
-    const state = await work.launcher.poll(folder);
-    if (state !== 'running') break;
+    await launcher.wait(folder, lookMs);
+    if ((await launcher.poll(folder)) !== 'running') break;
     if (pulse.signal.aborted) await leave(work, folder);
-    pulse.beat({ attempt: folder.attempt, ...(await readProgress(folder.events)) });
+    const signs = await readSigns(folder.events);
+    pulse.beat({ attempt: folder.attempt, ...signs.progress });
     await folder.touchLease();
-    if (Date.now() - leaseCheckedAt > leaseCheckMs) {
-      await checkLease(work, folder);
-      leaseCheckedAt = Date.now();
-    }
-    await upload(work, folder);
+    await unlessStoreIsAway(async () => {
+      if (Date.now() - leaseCheckedAt > leaseCheckMs) {
+        await checkLease(work, folder);
+        leaseCheckedAt = Date.now();
+      }
+      await upload(work, folder);
+    });
+    const warning = limits.takeWarning(Date.now());
+    if (warning !== undefined) await tellBudget(work, warning);
+    const breach = limits.breach(signs, Date.now());
+    if (breach !== undefined) await stopFor(breach, { work, folder });
   }
   await upload(work, folder);
+}
+
+/** A job over its time gets the grace for a last snapshot; one that hangs would not use it. */
+async function stopFor(breach: Breach, { work, folder }: { work: Work; folder: JobFolder }): Promise<never> {
+  const { launcher } = work;
+  if (breach.code === 'STALLED') {
+    await writeFile(folder.stacks, (await launcher.dumpStacks?.(folder)) ?? '');
+    await launcher.stop(folder, 0);
+  } else await launcher.stop(folder, stopGraceSeconds);
+  await upload(work, folder);
+  throw breachFailure(breach);
 }
 
 async function leave(work: Work, folder: JobFolder): Promise<never> {
   if (!work.pulse.isStopAsked()) throw new Failure('NODE_LOST', 'the worker leaves; its job goes on');
   await work.launcher.stop(folder, stopGraceSeconds);
   await uploadSnapshots(work, folder);
-  throw new CancelledFailure('stopped: no run wants it any more');
+  throw new CancelledFailure('stopped by request');
 }
 
 async function checkLease(work: Work, folder: JobFolder): Promise<void> {
@@ -63,5 +86,13 @@ async function upload(work: Work, folder: JobFolder): Promise<void> {
   } catch (error) {
     await checkLease(work, folder);
     throw error;
+  }
+}
+
+async function unlessStoreIsAway(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!isFailure(error, 'STORE_UNAVAILABLE')) throw error;
   }
 }

@@ -1,6 +1,7 @@
+import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isFailure } from '../core/errors.ts';
-import { readAttempt } from '../lineage/attempt.ts';
+import { listAttempts, readAttempt } from '../lineage/attempt.ts';
 import type { Work } from './execute-stage.ts';
 import { JobFolder, exists } from './job-folder.ts';
 import { uploadSnapshots } from './snapshot-upload.ts';
@@ -67,6 +68,7 @@ async function examine(
     return { kind: 'found', folder, startedAt };
   }
   await work.launcher.stop(folder, stopGraceSeconds);
+  await rm(folder.lease, { force: true }); // ranks that have lost their parent stop themselves
   await uploadSnapshots(work, folder).catch((error: unknown) => {
     if (!isFailure(error, 'LEASE_LOST')) throw error;
   });
@@ -96,9 +98,18 @@ async function waitOut({ request, pulse }: Work): Promise<void> {
   }
 }
 
-/** The newest snapshot whose every byte is there and right. */
+/**
+ * The newest snapshot whose every byte is there and right, and from which no attempt has found that it
+ * was not where the snapshot says.
+ */
 async function newestGoodSnapshot({ deps, request }: Work): Promise<ResumePoint | undefined> {
+  const attempts = await listAttempts(deps.store.documents, request.key);
+  const drifted = attempts.filter(({ failure }) => failure?.code === 'RESUME_DRIFT');
   for (const snapshot of await deps.store.snapshots.list(request.key)) {
+    const isDrifted = drifted.some(
+      ({ resumedFrom }) => resumedFrom?.attempt === snapshot.attempt && resumedFrom.step === snapshot.step,
+    );
+    if (isDrifted) continue;
     try {
       if ((await deps.store.artifacts.missing(snapshot.artifact.digest)).length > 0) continue;
       const path = await deps.store.artifacts.view(snapshot.artifact.digest);

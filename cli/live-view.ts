@@ -32,10 +32,7 @@ export class LiveView {
   }
 
   get outcomes(): Map<string, StageOutcome> {
-    const ended = [...this.#states].filter(
-      ([, state]) => state.kind !== 'waiting' && state.kind !== 'running',
-    );
-    return new Map(ended as [string, StageOutcome][]);
+    return new Map([...this.#states].flatMap(([name, state]) => (hasEnded(state) ? [[name, state]] : [])));
   }
 
   set(name: string, state: StageState): void {
@@ -44,7 +41,9 @@ export class LiveView {
       if (!this.#follows.has(name)) this.#follows.set(name, { startedAt: Date.now() });
       return;
     }
-    if (state.kind === 'waiting' || state.kind === 'cached') return;
+    if (state.kind === 'paused') this.#print(`${this.#label(name)}  paused`);
+    if (state.kind === 'approval') this.#print(`${this.#label(name)}  waits for approval: ${state.question}`);
+    if (!hasEnded(state) || state.kind === 'cached') return;
     this.#print(`${this.#label(name)}  ${describeOutcome(state, this.#terminal)}${this.#took(name)}`);
   }
 
@@ -125,4 +124,8 @@ export class LiveView {
     const width = Math.min(40, Math.max(...this.#plan.stages.map((stage) => stage.name.length)));
     return name.padEnd(width);
   }
+}
+
+function hasEnded(state: StageState): state is StageOutcome {
+  return !['waiting', 'running', 'paused', 'approval'].includes(state.kind);
 }

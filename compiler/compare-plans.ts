@@ -41,7 +41,7 @@ function changeOf(older: PlannedStage | undefined, stage: PlannedStage, compare:
   const runs = [
     ...compare('pool', older.pool, stage.pool),
     ...compare('resources', asJson(older.resources), asJson(stage.resources)),
-    ...compare('retry', older.retry, stage.retry),
+    ...compare('retry', { ...older.retry }, { ...stage.retry }),
     ...compare('budget', asJson(older.budget ?? {}), asJson(stage.budget ?? {})),
   ];
   if (asks.length === 0 && runs.length === 0) return { kind: 'unchanged', stage: name };

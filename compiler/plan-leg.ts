@@ -1,34 +1,14 @@
 import type { Json } from '../core/canonical-json.ts';
 import { outputsOf, type Outputs } from '../kinds/kind.ts';
-import { integer, number, record } from '../kinds/setting.ts';
 import { bindInputs, type Surroundings } from './bind-inputs.ts';
 import { checkMap, checkSetting } from './check-settings.ts';
 import { substitute, type Scope } from './expressions.ts';
+import { budgetSetting, resourcesSetting, retrySetting } from './how-settings.ts';
 import type { Leg } from './legs.ts';
 import { isLocal, readLocation, readRecordPath } from './locations.ts';
-import { sourcesOf, type Budget, type PlannedStage, type Resources } from './plan.ts';
+import { sourcesOf, type Budget, type PlannedStage, type Resources, type Retry } from './plan.ts';
 import type { StageText } from './spec.ts';
 import { describe, type Entry, type Faults, type MapNode, type Node } from './tree.ts';
-
-export const resourcesSetting = record('What one attempt may use. Never part of the key.', {
-  cpus: integer('CPU cores.', { default: 1, minimum: 1, maximum: 4096 }),
-  gpus: integer('GPUs over all hosts.', { default: 0, minimum: 0, maximum: 65_536 }),
-  micro_batch: integer('Sequences on a device at once; the rest of the batch accumulates.', { minimum: 1 }),
-  memory_gib: number('Host memory.', { exclusiveMinimum: 0, unit: 'GiB' }),
-});
-
-export const retrySetting = record('How often a stage is tried in all.', {
-  attempts: integer('Attempts; each goes on from the newest snapshot.', {
-    default: 3,
-    minimum: 1,
-    maximum: 1000,
-  }),
-});
-
-export const budgetSetting = record('Where a stage stops by itself.', {
-  hours: number('Wall clock of one attempt.', { exclusiveMinimum: 0, unit: 'hours' }),
-  gpu_hours: number('GPU hours over all attempts.', { exclusiveMinimum: 0, unit: 'GPU hours' }),
-});
 
 export const defaultPool = 'default';
 
@@ -133,7 +113,7 @@ function readHow(context: LegContext): How {
   const read = (
     key: 'resources' | 'retry' | 'budget',
     setting: typeof resourcesSetting,
-  ): Record<string, number> => {
+  ): Record<string, Json> => {
     const node = stage.how.get(key);
     const value = node === undefined ? undefined : substitute(node, scopeOf(context), faults);
     const path = `${stage.name}.${key}`;
@@ -141,15 +121,16 @@ function readHow(context: LegContext): How {
       value === undefined
         ? checkMap(undefined, setting, { faults, path, place: stage.place })
         : checkSetting(value, setting, { faults, path });
-    return numbersIn(checked);
+    return { ...membersOf(checked) };
   };
-  const { cpus = 1, gpus = 0, ...more } = read('resources', resourcesSetting);
-  const resources: Resources = { cpus, gpus, ...more };
-  const budget: Budget = read('budget', budgetSetting);
+  // The settings that were just checked are the fields of these types.
+  const resources = { cpus: 1, gpus: 0, ...read('resources', resourcesSetting) } as Resources;
+  const retry = { attempts: 1, ...read('retry', retrySetting) } as Retry;
+  const budget = read('budget', budgetSetting) as Budget;
   return {
     pool: readPool(stage.how.get('pool'), context),
     resources,
-    retry: { attempts: read('retry', retrySetting)['attempts'] ?? 1 },
+    retry,
     ...(Object.keys(budget).length === 0 ? {} : { budget }),
   };
 }
@@ -176,11 +157,9 @@ function reportPool(value: Node, stage: string, faults: Faults): void {
   });
 }
 
-function numbersIn(value: Json | undefined): Record<string, number> {
-  const numbers: Record<string, number> = {};
-  if (typeof value !== 'object' || value === null) return numbers;
-  for (const [name, item] of Object.entries(value)) if (typeof item === 'number') numbers[name] = item;
-  return numbers;
+function membersOf(value: Json | undefined): { readonly [name: string]: Json } {
+  const isMap = typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isMap ? (value as { readonly [name: string]: Json }) : {};
 }
 
 /** Names of all `{secret: NAME}` in settings. */

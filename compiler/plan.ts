@@ -1,6 +1,7 @@
 import type { ArtifactType } from '../core/artifact.ts';
 import type { Json } from '../core/canonical-json.ts';
 import type { Digest } from '../core/digest.ts';
+import type { FailureAnswer, FailureCode } from '../core/errors.ts';
 
 /** Where an input comes from: an output of a stage of the same plan. */
 export interface Source {
@@ -24,6 +25,16 @@ export interface Budget {
   gpu_hours?: number;
 }
 
+/** How often a stage is tried, and what is tried again. */
+export interface Retry {
+  /** Counted tries in all. */
+  attempts: number;
+  /** Where a failure is answered otherwise than by `defaultAnswers`. */
+  on?: { readonly [code in FailureCode]?: FailureAnswer };
+  /** Silence of a job that counts as a stall: so many usual gaps between steps, and so many seconds. */
+  stalled?: { times: number; seconds: number };
+}
+
 /** One stage, or one leg of a stage with a matrix, with nothing left to look up but digests. */
 export interface PlannedStage {
   /** `distill`, or `evaluate[effort=low]` for a leg. */
@@ -38,7 +49,7 @@ export interface PlannedStage {
   after: readonly string[];
   pool: string;
   resources: Resources;
-  retry: { attempts: number };
+  retry: Retry;
   budget?: Budget;
   /** Names of the secrets that the worker must resolve. */
   secrets: readonly string[];

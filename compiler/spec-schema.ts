@@ -2,7 +2,7 @@ import { importKind, importTypes } from '../kinds/import.ts';
 import type { Inputs, Kind } from '../kinds/kind.ts';
 import { kinds } from '../kinds/registry.ts';
 import type { ObjectSetting, Setting } from '../kinds/setting.ts';
-import { budgetSetting, resourcesSetting, retrySetting } from './plan-leg.ts';
+import { budgetSetting, resourcesSetting, retrySetting } from './how-settings.ts';
 
 /** JSON Schema, as far as it is written here. */
 type Schema = Readonly<Record<string, unknown>>;

@@ -13,6 +13,7 @@ export const failureCodes = [
   'NODE_LOST',
   'TIMEOUT',
   'STALLED',
+  'BUDGET_SPENT',
   'BAD_INPUT',
   'DISK_FULL',
   'STORE_UNAVAILABLE',
@@ -29,22 +30,52 @@ export const failureCodes = [
 
 export type FailureCode = (typeof failureCodes)[number];
 
-/** What is worth trying again without a person changing anything. */
-const retryableCodes: ReadonlySet<FailureCode> = new Set<FailureCode>([
-  'PREEMPTED',
-  'LEASE_LOST',
-  'NODE_LOST',
-  'TIMEOUT',
-  'STALLED',
-  'STORE_UNAVAILABLE',
-  'RESUME_DRIFT',
-]);
+/**
+ * What the control plane does about a failure:
+ * - `stop`: the stage has failed; trying again without a person would fail again
+ * - `retry`: tried again after a pause that doubles; counted against `retry.attempts`
+ * - `at_once`: tried again without a pause and not counted, because it says nothing about the stage
+ * - `wait`: as `at_once`, but after a pause that doubles while nothing else happens: something
+ *   outside must come back first
+ * - `smaller_batch`: a counted retry with a smaller `resources.micro_batch`; `stop` once it is 1
+ */
+export const failureAnswers = ['stop', 'retry', 'at_once', 'wait', 'smaller_batch'] as const;
+
+export type FailureAnswer = (typeof failureAnswers)[number];
+
+/** The answer to each code unless a spec says otherwise (`retry.on`). */
+export const defaultAnswers: Readonly<Record<FailureCode, FailureAnswer>> = {
+  OUT_OF_MEMORY: 'stop',
+  NAN_LOSS: 'stop',
+  LOSS_SPIKE: 'stop',
+  FROZEN_MOVED: 'stop',
+  RESUME_DRIFT: 'retry',
+  PREEMPTED: 'at_once',
+  LEASE_LOST: 'at_once',
+  NODE_LOST: 'wait',
+  TIMEOUT: 'retry',
+  STALLED: 'retry',
+  BUDGET_SPENT: 'stop',
+  BAD_INPUT: 'stop',
+  DISK_FULL: 'stop',
+  STORE_UNAVAILABLE: 'wait',
+  VERSION_MISMATCH: 'stop',
+  COMMAND_FAILED: 'stop',
+  ENGINE_BUG: 'stop',
+  DIGEST_MISMATCH: 'stop',
+  NOT_FOUND: 'stop',
+  CORRUPT: 'stop',
+  UNSAFE_PATH: 'stop',
+  GATE_FAILED: 'stop',
+  NO_POOL: 'stop',
+};
 
 export function isFailureCode(text: string): text is FailureCode {
   return (failureCodes as readonly string[]).includes(text);
 }
 
 export interface FailureOptions {
+  /** False where trying again is known to be in vain although the code would allow it. */
   retryable?: boolean;
   details?: Record<string, unknown>;
   cause?: unknown;
@@ -59,7 +90,7 @@ export class Failure extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'Failure';
     this.code = code;
-    this.retryable = options.retryable ?? retryableCodes.has(code);
+    this.retryable = options.retryable ?? defaultAnswers[code] !== 'stop';
     this.details = options.details ?? {};
   }
 }

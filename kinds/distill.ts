@@ -56,6 +56,7 @@ export const distillKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.distill'], typescript: [] },
+  sequencesPerStep: (settings) => numberIn(settings, 'batch_size'),
   estimate: (input) =>
     tokensCost(input, numberIn(input.with, 'tokens'), {
       flopsPerParameter: forward + forwardAndBackward,

@@ -65,6 +65,8 @@ export interface Kind {
   runner: Runner;
   /** `yes`: equal bytes anywhere; `cpu`: equal bytes on CPUs of one instruction set and thread count. */
   deterministic: 'yes' | 'cpu' | 'no';
+  /** Sequences of an optimiser step over all ranks, for kinds that obey `resources.micro_batch`. */
+  sequencesPerStep?: (settings: Settings) => number | undefined;
   /** Where its code digest starts; both are followed through their own imports. */
   code: { python: readonly string[]; typescript: readonly string[] };
   /** Device seconds, undefined when nothing is known; never a guess without a source. */

@@ -1,5 +1,5 @@
 import { forward, forwardAndBackward, productOf, tokensCost } from './compute.ts';
-import type { Kind } from './kind.ts';
+import { numberIn, type Kind } from './kind.ts';
 import { choice, flag, integer, mapOf, number, seed, settings } from './setting.ts';
 
 export const reinforceKind: Kind = {
@@ -71,6 +71,10 @@ export const reinforceKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.reinforce'], typescript: [] },
+  sequencesPerStep: (given) => {
+    const [size, prompts] = [numberIn(given, 'group_size'), numberIn(given, 'prompts_per_step')];
+    return size === undefined || prompts === undefined ? undefined : size * prompts;
+  },
   estimate: (input) => {
     // At most: every answer as long as allowed, decoded, scored by the reference, and trained on.
     const tokens = productOf(input, ['steps', 'group_size', 'prompts_per_step', 'max_new_tokens']);

@@ -2,8 +2,8 @@ import type { ArtifactRef } from '../core/artifact.ts';
 import { hexOf } from '../core/digest.ts';
 import type { StageKey } from '../core/keys.ts';
 import type { Documents } from '../store/store.ts';
-import { readPartObject, readOneOf, readText, type Read } from './read-json.ts';
-import { attemptOptions, attemptShape, readKey, readOutputs } from './read-record.ts';
+import { readCount, readList, readPartObject, readOneOf, readText, type Read } from './read-json.ts';
+import { attemptOptions, attemptShape, readArtifactRef, readKey, readOutputs } from './read-record.ts';
 import type { AttemptNote } from './record.ts';
 import { parseStatement, writeStatement, type Subject } from './statement.ts';
 
@@ -15,6 +15,12 @@ export interface AttemptPredicate extends AttemptNote {
   stage: string;
   /** What it made, whether or not a record came of it. */
   outputs?: Record<string, ArtifactRef>;
+  /** The job's exit code, 128 + n after signal n; absent when nobody saw it end. */
+  exit?: number;
+  /** The end of what the job wrote. */
+  lastLines?: string[];
+  /** All that it wrote: `log`, `events.jsonl`, logs of ranks, `stacks`. */
+  logs?: ArtifactRef;
 }
 
 const readAttemptPredicate: Read<AttemptPredicate> = readPartObject(
@@ -25,7 +31,13 @@ const readAttemptPredicate: Read<AttemptPredicate> = readPartObject(
     stage: readText,
     ...attemptShape,
   },
-  { ...attemptOptions, outputs: readOutputs },
+  {
+    ...attemptOptions,
+    outputs: readOutputs,
+    exit: readCount,
+    lastLines: readList(readText),
+    logs: readArtifactRef,
+  },
 );
 
 /** Create-only: an attempt ends once. False when its end was written down before. */

@@ -115,7 +115,7 @@ interface ActivityInputs {
 }
 
 function activitiesOf({ settings, spawner, warmEngine, paths, env, client }: ActivityInputs): Activities {
-  const local = new LocalLauncher({ spawner, warmEngine });
+  const local = new LocalLauncher({ spawner, warmEngine, pySpy: programPaths.pySpy(settings.root) });
   return createActivities({
     store: openHomeStore(paths.root),
     home: { work: paths.work, downloads: paths.downloads },

@@ -37,6 +37,7 @@ type Queueing = Pick<WorkerSettings, 'queueSuffix' | 'isEmbedded'>;
 
 export const programPaths = {
   python: (root: string): string => join(root, '.venv', 'bin', 'python'),
+  pySpy: (root: string): string => join(root, '.venv', 'bin', 'py-spy'),
   temporal: (root: string): string => join(root, '.venv', 'bin', 'temporal'),
   engine: (root: string): string => join(root, 'engine', 'src'),
   worker: (root: string): string => join(root, 'dist', 'worker.js'),

@@ -1,8 +1,8 @@
 import {
-  ActivityFailure,
   ApplicationFailure,
   CancellationScope,
-  TimeoutFailure,
+  condition,
+  getExternalWorkflowHandle,
   isCancellation,
   proxyActivities,
   proxyLocalActivities,
@@ -11,8 +11,19 @@ import {
 } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.ts';
 import type { StageRequest, StageResult } from '../activities/stage-request.ts';
-import { isFailureCode, type FailureCode } from '../core/errors.ts';
-import { joinSignal, leaveSignal, waitersQuery } from './messages.ts';
+import { FailurePolicy, readFailure } from './failure-policy.ts';
+import {
+  budgetNewsSignal,
+  budgetSignal,
+  joinSignal,
+  leaveSignal,
+  pauseSignal,
+  resumeSignal,
+  waitersQuery,
+  workQuery,
+  type StageWork,
+} from './messages.ts';
+import { Waiters } from './waiters.ts';
 
 const { lookUpStage } = proxyLocalActivities<Activities>({ startToCloseTimeout: '1m' });
 
@@ -22,47 +33,75 @@ const { publishStage } = proxyLocalActivities<Activities>({
   retry: { maximumInterval: '30s' },
 });
 
-/** Not the stage's fault: tried again at once and not counted. */
-const uncounted: ReadonlySet<FailureCode> = new Set<FailureCode>(['PREEMPTED', 'NODE_LOST', 'LEASE_LOST']);
-const maxUncounted = 1000;
-
 /**
  * One StageKey's work, shared by every run that wants it: the key is in the workflow id. The store
  * stays the truth, so its first act is to look its record up again (on the control pool the attempt
- * itself does that, and publishes: two tasks fewer). It is stopped when the last run
- * that wants it leaves.
+ * itself does that, and publishes: two tasks fewer). It pauses when no run wants it now, and is
+ * stopped when the last run that wants it leaves.
  */
 export async function runStage(request: StageRequest): Promise<StageResult> {
-  const waiters = new Set([request.run]);
-  const work = new CancellationScope();
-  setHandler(joinSignal, (run) => void waiters.add(run));
-  setHandler(waitersQuery, () => [...waiters]);
-  setHandler(leaveSignal, (run) => {
-    waiters.delete(run);
-    if (waiters.size === 0) work.cancel();
+  const waiters = new Waiters(request.run);
+  const work: StageWork = { state: 'working', tries: 0, failure: null };
+  let attempt = new CancellationScope();
+  const look = (): void => {
+    if (!waiters.isWanted) attempt.cancel();
+  };
+  setHandler(waitersQuery, () => waiters.names);
+  setHandler(workQuery, () => work);
+  setHandler(joinSignal, (run) => {
+    waiters.join(run);
   });
-  try {
-    return await work.run(() => findOrMake(request));
-  } catch (error) {
-    if (isCancellation(error) && waiters.size === 0) return { kind: 'cancelled' };
-    throw error;
+  setHandler(leaveSignal, (run) => {
+    waiters.leave(run);
+    look();
+  });
+  setHandler(pauseSignal, (run) => {
+    waiters.pause(run);
+    look();
+  });
+  setHandler(resumeSignal, (run) => {
+    waiters.resume(run);
+  });
+  setHandler(budgetSignal, (message) => {
+    for (const run of waiters.names) tellRun(run, { key: request.key, message });
+  });
+  const policy = new FailurePolicy();
+  for (;;) {
+    await condition(() => waiters.isWanted || waiters.isEmpty);
+    if (waiters.isEmpty) return { kind: 'cancelled' };
+    work.state = 'working';
+    attempt = new CancellationScope();
+    try {
+      return await attempt.run(() => findOrMake(request, { policy, work }));
+    } catch (error) {
+      const isAsked = isCancellation(error) && !CancellationScope.current().consideredCancelled;
+      if (!isAsked) throw error;
+      work.state = 'paused';
+    }
   }
 }
 
-async function findOrMake(request: StageRequest): Promise<StageResult> {
-  if (!request.isControlPool) {
-    const known = await lookUpStage(request);
+interface Progress {
+  policy: FailurePolicy;
+  work: StageWork;
+}
+
+async function findOrMake(asked: StageRequest, { policy, work }: Progress): Promise<StageResult> {
+  if (!asked.isControlPool) {
+    const known = await lookUpStage(asked);
     if (known !== undefined) return { kind: 'cached', outputs: known };
   }
   const { executeStage } = proxyActivities<Activities>({
-    taskQueue: request.pool,
+    taskQueue: asked.pool,
     startToCloseTimeout: '365d',
-    heartbeatTimeout: request.heartbeatSeconds * 1000,
+    heartbeatTimeout: asked.heartbeatSeconds * 1000,
     retry: { maximumAttempts: 1 },
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',
   });
-  let failures = 0;
-  for (let tries = 1; ; tries++) {
+  let request = asked;
+  for (;;) {
+    work.tries++;
+    work.state = 'working';
     try {
       const end = await executeStage(request);
       if (end.kind === 'published') return end.result;
@@ -70,45 +109,27 @@ async function findOrMake(request: StageRequest): Promise<StageResult> {
     } catch (error) {
       if (isCancellation(error)) throw error;
       const failure = readFailure(error);
-      if (!uncounted.has(failure.code)) failures++;
-      if (!failure.retryable || failures >= request.attempts || tries >= maxUncounted) {
+      work.failure = { code: failure.code, message: failure.message };
+      const verdict = policy.judge(failure, request);
+      if (verdict.kind === 'stop') {
         throw ApplicationFailure.create({
           type: failure.code,
           message: failure.message,
           nonRetryable: true,
-          details: [{ attempts: tries }],
+          details: [{ attempts: work.tries }],
         });
       }
-      await sleep(backoffMs(failures));
+      request = verdict.request;
+      work.state = 'retrying';
+      await sleep(verdict.afterMs);
     }
   }
   return await CancellationScope.nonCancellable(() => publishStage(request));
 }
 
-/** Doubling from a second to a minute; nothing for what is not counted. */
-function backoffMs(failures: number): number {
-  return failures === 0 ? 100 : Math.min(60_000, 1000 * 2 ** (failures - 1));
-}
-
-interface SeenFailure {
-  code: FailureCode;
-  message: string;
-  retryable: boolean;
-}
-
-/** A silent worker is a lost node; anything without a code of ours is our own bug and is not tried again. */
-function readFailure(error: unknown): SeenFailure {
-  const cause = error instanceof ActivityFailure ? error.cause : error;
-  if (cause instanceof TimeoutFailure) {
-    return { code: 'NODE_LOST', message: 'the worker fell silent', retryable: true };
-  }
-  if (cause instanceof ApplicationFailure) {
-    const code = cause.type ?? '';
-    return {
-      code: isFailureCode(code) ? code : 'ENGINE_BUG',
-      message: cause.message,
-      retryable: isFailureCode(code) && cause.nonRetryable !== true,
-    };
-  }
-  return { code: 'ENGINE_BUG', message: String(cause), retryable: false };
+/** A run that has ended hears nothing, and need not. */
+function tellRun(run: string, { key, message }: { key: string; message: string }): void {
+  void getExternalWorkflowHandle(`run-${run}`)
+    .signal(budgetNewsSignal, key, message)
+    .catch(() => undefined);
 }

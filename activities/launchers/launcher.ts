@@ -27,6 +27,8 @@ export interface Launcher {
   wait(folder: JobFolder, timeoutMs: number): Promise<void>;
   /** SIGTERM, `graceSeconds` for a last snapshot, then SIGKILL. Resolves when nothing of the job runs. */
   stop(folder: JobFolder, graceSeconds: number): Promise<void>;
+  /** Where each Python process of the job is now, for people. Absent where nobody can look. */
+  dumpStacks?(folder: JobFolder): Promise<string>;
   /** Files that hold what the job wrote, one for each rank. */
   logs(folder: JobFolder): Promise<string[]>;
 }

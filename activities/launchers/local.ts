@@ -4,7 +4,9 @@ import { readText, writeWhole, type JobFolder } from '../job-folder.ts';
 import type { JobCommand, JobState, Launcher } from './launcher.ts';
 import type { WarmEngine } from './warm-engine.ts';
 import type { Spawner } from './spawner.ts';
+import { dumpStacks } from './dump-stacks.ts';
 import { isAlive, signalGroup, type ProcessIdentity } from './process-identity.ts';
+import { killAll, processTree } from './process-tree.ts';
 
 /**
  * Runs the argv as it is (no word of it is read by the shell) and notes its exit code in one write
@@ -18,12 +20,14 @@ export class LocalLauncher implements Launcher {
   readonly name = 'local';
   readonly #spawner: Spawner;
   readonly #warm: Pick<WarmEngine, 'start'> | undefined;
+  readonly #pySpy: string;
   /** Ends of the jobs that this process started: no need to poll for those. */
   readonly #ends = new Map<string, Promise<unknown>>();
 
-  constructor(options: { spawner: Spawner; warmEngine?: Pick<WarmEngine, 'start'> }) {
+  constructor(options: { spawner: Spawner; warmEngine?: Pick<WarmEngine, 'start'>; pySpy?: string }) {
     this.#spawner = options.spawner;
     this.#warm = options.warmEngine;
+    this.#pySpy = options.pySpy ?? 'py-spy';
   }
 
   async start(folder: JobFolder, command: JobCommand): Promise<void> {
@@ -53,11 +57,22 @@ export class LocalLauncher implements Launcher {
   async stop(folder: JobFolder, graceSeconds: number): Promise<void> {
     const identity = await readIdentity(folder);
     if (identity === undefined || !isAlive(identity)) return;
-    signalGroup(identity.pid, 'SIGTERM');
-    await this.wait(folder, graceSeconds * 1000);
+    if (graceSeconds > 0) {
+      signalGroup(identity.pid, 'SIGTERM');
+      signalGroup(identity.pid, 'SIGCONT'); // a stopped process hears nothing
+      await this.wait(folder, graceSeconds * 1000);
+    }
     if (!isAlive(identity)) return;
+    const all = processTree(identity.pid); // torchrun's ranks are sessions of their own
     signalGroup(identity.pid, 'SIGKILL');
+    killAll(all);
     await this.wait(folder, 10_000);
+  }
+
+  async dumpStacks(folder: JobFolder): Promise<string> {
+    const identity = await readIdentity(folder);
+    if (identity === undefined || !isAlive(identity)) return 'the job had ended\n';
+    return await dumpStacks(this.#pySpy, processTree(identity.pid));
   }
 
   async logs(folder: JobFolder): Promise<string[]> {

@@ -38,6 +38,10 @@ export class TorchrunLauncher implements Launcher {
     return this.#local.stop(folder, graceSeconds);
   }
 
+  async dumpStacks(folder: JobFolder): Promise<string> {
+    return (await this.#local.dumpStacks?.(folder)) ?? '';
+  }
+
   /** torchrun's own log, then `ranks/<run>/attempt_0/<rank>/{stdout,stderr}.log`. */
   async logs(folder: JobFolder): Promise<string[]> {
     const ranks = join(folder.path, 'ranks');

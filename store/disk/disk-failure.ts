@@ -3,7 +3,7 @@ import { Failure, type FailureCode } from '../../core/errors.ts';
 const causes: Readonly<Record<string, { code: FailureCode; retryable: boolean; hint: string }>> = {
   ENOSPC: { code: 'DISK_FULL', retryable: false, hint: 'the disk is full' },
   EDQUOT: { code: 'DISK_FULL', retryable: false, hint: 'the disk quota is used up' },
-  EROFS: { code: 'STORE_UNAVAILABLE', retryable: false, hint: 'the disk is read-only' },
+  EROFS: { code: 'STORE_UNAVAILABLE', retryable: true, hint: 'the disk is read-only' },
   EACCES: { code: 'STORE_UNAVAILABLE', retryable: false, hint: 'no permission' },
   EPERM: { code: 'STORE_UNAVAILABLE', retryable: false, hint: 'no permission' },
   ENOTDIR: { code: 'UNSAFE_PATH', retryable: false, hint: 'a part of the path is a file' },

@@ -54,7 +54,7 @@ describe('a plan', () => {
     expect(stageOf(puzzle, 'distill')).toMatchObject({
       pool: 'h100x64',
       resources: { gpus: 64, cpus: 1, micro_batch: 1, memory_gib: 512 },
-      retry: { attempts: 20 },
+      retry: { attempts: 20, stalled: { times: 20, seconds: 600 } },
       budget: { hours: 48, gpu_hours: 3000 },
     });
   });

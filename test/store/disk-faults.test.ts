@@ -95,7 +95,7 @@ describe('a disk that fails', () => {
         store.records.create(keyOf('k'), 1, 'x'),
         store.artifacts.view(digest),
       ]) {
-        await expect(write).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: false });
+        await expect(write).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true });
       }
     } finally {
       disk.unmount();
@@ -120,7 +120,7 @@ describe('a disk that fails', () => {
   it.each([
     ['ENOSPC', 'DISK_FULL', false],
     ['EDQUOT', 'DISK_FULL', false],
-    ['EROFS', 'STORE_UNAVAILABLE', false],
+    ['EROFS', 'STORE_UNAVAILABLE', true],
     ['EMFILE', 'STORE_UNAVAILABLE', true],
     ['EIO', 'STORE_UNAVAILABLE', true],
   ])('%s is %s', (errno, code, retryable) => {

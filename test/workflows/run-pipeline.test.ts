@@ -132,7 +132,7 @@ test('a cancelled run ends as cancelled, with what it had written down', async (
   const fake = fakes(diamond, { hang: true });
   const summary = await rig.serve(fake.activities, async () => {
     const handle = await start(runRequest({ heartbeatSeconds: 1 }));
-    await expect.poll(() => fake.awaited).toEqual(['a']);
+    await expect.poll(() => fake.awaited, { timeout: 20_000 }).toEqual(['a']);
     await handle.cancel();
     return handle.result();
   });

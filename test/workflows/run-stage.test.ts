@@ -91,6 +91,29 @@ test('a NaN loss fails the stage at once and keeps its code', async () => {
   expect(fake.tries()).toBe(1);
 });
 
+test('a spec may answer a failure otherwise', async () => {
+  const fake = failing(['NAN_LOSS']);
+  const request = stageRequest('h', { answers: { NAN_LOSS: 'retry' } });
+  const result = await rig.serve({ ...fake, ...publish, ...nothingKnown }, async () =>
+    (await start(request)).result(),
+  );
+  expect(result).toMatchObject({ kind: 'ran' });
+  expect(fake.tries()).toBe(2);
+});
+
+test('out of memory with smaller_batch halves the micro batch until it fits, under the same key', async () => {
+  const tried: (number | undefined)[] = [];
+  const executeStage = async ({ resources, key }: StageRequest) => {
+    tried.push(resources.micro_batch);
+    expect(key).toBe(request.key);
+    if ((resources.micro_batch ?? 12) > 3) throw toApplicationFailure(new Failure('OUT_OF_MEMORY', 'full'));
+    return { kind: 'stored' as const };
+  };
+  const request = stageRequest('i', { answers: { OUT_OF_MEMORY: 'smaller_batch' }, rankBatch: 12 });
+  await rig.serve({ executeStage, ...publish, ...nothingKnown }, async () => (await start(request)).result());
+  expect(tried).toEqual([undefined, 6, 3]);
+});
+
 test('publishing is tried again without computing again', async () => {
   const fake = failing([]);
   let publishings = 0;
@@ -125,11 +148,44 @@ test('the stage goes on while one run waits for it, and is stopped when the last
     await handle.signal('join', 'run-2');
     await handle.signal('leave', 'run-1');
     expect(await handle.query('waiters')).toEqual(['run-2']);
-    await expect.poll(() => seen.started).toBe(true);
+    await expect.poll(() => seen.started, { timeout: 20_000 }).toBe(true);
     expect(seen.stopped).toBe(false);
     await handle.signal('leave', 'run-2');
     return handle.result();
   });
   expect(result).toEqual({ kind: 'cancelled' });
   expect(seen.stopped).toBe(true);
+});
+
+test('a stage pauses when no run wants it now, and goes on when one does', async () => {
+  let tries = 0;
+  const executeStage = async (): Promise<{ kind: 'stored' }> => {
+    if (++tries === 2) return { kind: 'stored' };
+    const timer = setInterval(() => {
+      Context.current().heartbeat();
+    }, 50);
+    await Context.current().cancelled.finally(() => {
+      clearInterval(timer);
+    });
+    return { kind: 'stored' };
+  };
+  const request = stageRequest('j', { heartbeatSeconds: 1 });
+  const result = await rig.serve({ executeStage, ...publish, ...nothingKnown }, async () => {
+    const handle = await start(request);
+    await handle.signal('join', 'run-2');
+    await expect.poll(() => tries, { timeout: 20_000 }).toBe(1);
+    await handle.signal('pause', 'run-1');
+    expect(await handle.query('work')).toMatchObject({ state: 'working' });
+    await handle.signal('pause', 'run-2');
+    await handle.signal('pause', 'run-2');
+    await expect
+      .poll(() => handle.query('work'), { timeout: 20_000 })
+      .toMatchObject({ state: 'paused', tries: 1 });
+    await handle.signal('join', 'run-2');
+    expect(await handle.query('work')).toMatchObject({ state: 'paused' });
+    await handle.signal('resume', 'run-2');
+    return handle.result();
+  });
+  expect(result).toMatchObject({ kind: 'ran' });
+  expect(tries).toBe(2);
 });

@@ -1,0 +1,44 @@
+import { defaultAnswers, failureAnswers, failureCodes, type FailureCode } from '../core/errors.ts';
+import { choice, integer, number, record, type Setting } from '../kinds/setting.ts';
+
+export const resourcesSetting = record('What one attempt may use. Never part of the key.', {
+  cpus: integer('CPU cores.', { default: 1, minimum: 1, maximum: 4096 }),
+  gpus: integer('GPUs over all hosts.', { default: 0, minimum: 0, maximum: 65_536 }),
+  micro_batch: integer('Sequences on a device at once; the rest of the batch accumulates.', { minimum: 1 }),
+  memory_gib: number('Host memory.', { exclusiveMinimum: 0, unit: 'GiB' }),
+});
+
+/** Only running out of memory is mended by a smaller batch. */
+function answersTo(code: FailureCode): readonly string[] {
+  return failureAnswers.filter((answer) => answer !== 'smaller_batch' || code === 'OUT_OF_MEMORY');
+}
+
+const answerSettings: Readonly<Record<string, Setting>> = Object.fromEntries(
+  failureCodes.map((code) => [code, choice(`Else: ${defaultAnswers[code]}.`, answersTo(code))]),
+);
+
+export const retrySetting = record('How often a stage is tried in all, and what is tried again.', {
+  attempts: integer('Attempts; each goes on from the newest snapshot.', {
+    default: 3,
+    minimum: 1,
+    maximum: 1000,
+  }),
+  on: record('What to do about a failure, by its code.', answerSettings),
+  stalled: record(
+    'When a job that tells nothing counts as stalled: both must have passed.',
+    {
+      times: number('So many times the usual gap between its steps.', { default: 20, minimum: 2 }),
+      seconds: number('At least so long.', { default: 600, exclusiveMinimum: 0, unit: 'seconds' }),
+    },
+    { default: { times: 20, seconds: 600 } },
+  ),
+});
+
+export const budgetSetting = record('Where a stage stops by itself; at 80 % it is told.', {
+  hours: number('Wall clock of one attempt.', { exclusiveMinimum: 0, unit: 'hours' }),
+  gpu_hours: number('GPU hours over all attempts.', { exclusiveMinimum: 0, unit: 'GPU hours' }),
+});
+
+export const runBudgetSetting = record('Where a run stops by itself; at 80 % it is told.', {
+  gpu_hours: number('GPU hours of all its stages.', { exclusiveMinimum: 0, unit: 'GPU hours' }),
+});
