@@ -4,12 +4,13 @@ import type { StageOutcome, StageState } from '../workflows/index.ts';
 import type { Terminal } from './command.ts';
 import { paint } from './paint.ts';
 import { describeProgress, describeSeconds, readStageProgress, type StageProgress } from './progress.ts';
+import { RecentRate } from './recent-rate.ts';
 import { describeOutcome } from './run-table.ts';
 
 interface Follow {
   startedAt: number;
-  /** First progress seen, to measure a rate when the job tells none. */
-  first?: { at: number; step: number };
+  /** For jobs that tell no rate themselves. */
+  rate: RecentRate;
 }
 
 /**
@@ -38,7 +39,7 @@ export class LiveView {
   set(name: string, state: StageState): void {
     this.#states.set(name, state);
     if (state.kind === 'running') {
-      if (!this.#follows.has(name)) this.#follows.set(name, { startedAt: Date.now() });
+      if (!this.#follows.has(name)) this.#follows.set(name, { startedAt: Date.now(), rate: new RecentRate() });
       return;
     }
     if (state.kind === 'paused') this.#print(`${this.#label(name)}  paused`);
@@ -110,9 +111,7 @@ export class LiveView {
 
   #measure(follow: Follow, progress: StageProgress | undefined): number | null {
     if (progress === undefined || progress.total === 0) return null;
-    follow.first ??= { at: Date.now(), step: progress.step };
-    const seconds = (Date.now() - follow.first.at) / 1000;
-    return seconds < 2 ? null : (progress.step - follow.first.step) / seconds;
+    return follow.rate.see(progress.step, Date.now());
   }
 
   #took(name: string): string {
