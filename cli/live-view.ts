@@ -39,7 +39,8 @@ export class LiveView {
   set(name: string, state: StageState): void {
     this.#states.set(name, state);
     if (state.kind === 'running') {
-      if (!this.#follows.has(name)) this.#follows.set(name, { startedAt: Date.now(), rate: new RecentRate() });
+      if (!this.#follows.has(name))
+        this.#follows.set(name, { startedAt: Date.now(), rate: new RecentRate() });
       return;
     }
     if (state.kind === 'paused') this.#print(`${this.#label(name)}  paused`);

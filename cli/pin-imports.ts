@@ -27,14 +27,23 @@ export async function pinStages(
   if (open.length === 0) return new Map();
   const hashes = new HashCache(join(home, 'hashes.json'));
   const pinned = new Map<string, PlannedStage>();
+  const absent: Failure[] = [];
   for (const stage of open) {
     const files: FileEntry[] = [];
-    for (const { path, source } of await filesOf(stage)) {
+    const found = await filesOf(stage);
+    if (found instanceof Failure) {
+      absent.push(found);
+      continue;
+    }
+    for (const { path, source } of found) {
       files.push({ path, size: statSync(source).size, sha256: await hashes.of(source) });
     }
     pinned.set(stage.name, pinImport(stage, artifactDigest(files, sha256Text)));
   }
   hashes.save();
+  if (absent.length > 0) {
+    throw new Failure('NOT_FOUND', absent.map(({ message }) => message).join('\n'), { cause: absent[0] });
+  }
   return pinned;
 }
 
@@ -42,13 +51,14 @@ function isLocal(stage: PlannedStage): boolean {
   return !/^(hf|s3):/.test(locationOf(stage));
 }
 
-async function filesOf(stage: PlannedStage): ReturnType<typeof filesBelow> {
+/** The files of a local input, or why it has none: a user wants to hear of every missing input at once. */
+async function filesOf(stage: PlannedStage): Promise<Awaited<ReturnType<typeof filesBelow>> | Failure> {
   const folder = locationOf(stage).replace(/^file:(\/\/)?/, '');
   try {
     return await filesBelow(folder);
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
-    throw new Failure('NOT_FOUND', `input ${stage.name}: ${message}`, { cause });
+    return new Failure('NOT_FOUND', `input ${stage.name}: ${message}`, { cause });
   }
 }
 

@@ -29,16 +29,20 @@ export interface Nearest {
   differences: readonly Difference[];
 }
 
-/** Of equally near ones the first, which is the newest. */
+/**
+ * Of equally near ones that of the stage of this name, which reads what this one reads when twins read
+ * other things; else the newest.
+ */
 export function nearestRecord(
-  document: KeyDocument,
+  { name, document }: { name: string; document: KeyDocument },
   past: readonly PastRecord[],
   compare: Compare,
 ): Nearest | undefined {
   let best: Nearest | undefined;
   for (const { key, document: older, stage, finishedAt } of past) {
     const differences = differencesOf(older, document, compare);
-    if (best === undefined || differences.length < best.differences.length)
+    const fewer = best === undefined ? -1 : differences.length - best.differences.length;
+    if (fewer < 0 || (fewer === 0 && stage === name && best?.stage !== name))
       best = { key, stage, finishedAt, differences };
   }
   return best;

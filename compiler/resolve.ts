@@ -117,7 +117,13 @@ class Search {
       if (found?.missing.length === 0) return { name, state: 'hit', key, outputs: found.outputs };
       const lost =
         found === undefined ? undefined : ({ kind: 'bytes-gone', missing: found.missing } as const);
-      return { name, state: 'run', key, why: lost ?? this.#whyNew(bound.document, past), cost };
+      return {
+        name,
+        state: 'run',
+        key,
+        why: lost ?? this.#whyNew({ name, document: bound.document }, past),
+        cost,
+      };
     }
     if (stage.kind === 'import')
       return {
@@ -137,7 +143,7 @@ class Search {
   #resolveUnbound(stage: PlannedStage, past: readonly PastRecord[], cost: Cost | null): ResolvedStage {
     const { name } = stage;
     const document = this.#documentWithGaps(stage);
-    const nearest = nearestRecord(document, past, this.#options.compare);
+    const nearest = nearestRecord({ name, document }, past, this.#options.compare);
     if (nearest === undefined) return { name, state: 'run', key: null, why: { kind: 'new' }, cost };
     const gaps = new Map(this.#unknownSources(stage).map((source) => [gapOf(source), source]));
     const unless = nearest.differences.flatMap(({ a, b }) => {
@@ -150,8 +156,8 @@ class Search {
     return { name, state: 'run', key: null, why: { kind: 'changed', nearest }, cost };
   }
 
-  #whyNew(document: KeyDocument, past: readonly PastRecord[]): Why {
-    const nearest = nearestRecord(document, past, this.#options.compare);
+  #whyNew(asked: { name: string; document: KeyDocument }, past: readonly PastRecord[]): Why {
+    const nearest = nearestRecord(asked, past, this.#options.compare);
     return nearest === undefined ? { kind: 'new' } : { kind: 'changed', nearest };
   }
 

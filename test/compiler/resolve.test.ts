@@ -143,6 +143,33 @@ describe('resolving a plan', () => {
     });
   });
 
+  it('names what a stage itself read before, not what a twin of it read', async () => {
+    const twins = (word: string): Plan => {
+      const stage = (name: string, argv: string, reads: string): string =>
+        `  ${name}: { kind: command, inputs: { ${reads} }, with: { argv: [${argv}], outputs: { out: out } } }`;
+      const stages = [
+        stage('root', `echo, ${word}`, ''),
+        ...['one', 'two', 'three'].flatMap((name) => [
+          stage(name, `make, ${name}`, 'in: root.out'),
+          stage(`export_${name}`, 'export', `in: ${name}.out`),
+        ]),
+      ];
+      return planOf(
+        compileTexts({ 'twins.yaml': `fretsaw: v1\nname: twins\nstages:\n${stages.join('\n')}\n` }),
+      );
+    };
+    const world = new World();
+    world.run(twins('x'));
+    const before = new Map([...world.records.values()].map(({ past, outputs }) => [past.stage, outputs]));
+    const resolution = await world.resolve(twins('y'));
+    for (const name of ['one', 'two', 'three']) {
+      expect(stageIn(resolution, `export_${name}`)).toMatchObject({
+        state: 'maybe',
+        why: { unless: [{ source: { stage: name }, digest: before.get(name)?.['out']?.digest }] },
+      });
+    }
+  });
+
   it('says run, not maybe, of a stage downstream that was changed itself', async () => {
     const world = new World();
     world.run(spec());
