@@ -1,0 +1,88 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { root } from '../support/built.ts';
+import { CliRig } from '../support/cli-rig.ts';
+
+const spec = join(root, 'test', 'fixtures', 'specs', 'nano', 'nano.yaml');
+const nano = ['run', spec, '--profile', 'rehearsal'];
+
+let rig: CliRig;
+beforeAll(async () => {
+  rig = await CliRig.open();
+}, 120_000);
+afterAll(async () => {
+  await rig.close();
+});
+
+interface Answer {
+  run: string | null;
+  state: string;
+  counts: Record<string, number>;
+  stages: Record<string, { kind: string; outputs?: Record<string, { digest: string }> }>;
+}
+
+const answer = (out: string): Answer => JSON.parse(out) as Answer;
+const ran = ({ stages }: Answer): string[] =>
+  Object.entries(stages).flatMap(([name, { kind }]) => (kind === 'ran' ? [name] : []));
+
+async function cat(artifact: string, path: string): Promise<unknown> {
+  return JSON.parse((await rig.run(['artifact', 'cat', artifact, path])).out);
+}
+
+/** Each test goes on from the store that the one before left. */
+test('the whole graph of the paper runs, from scoring to the report', { timeout: 900_000 }, async () => {
+  const first = await rig.run([...nano, '--json']);
+  expect(first.err + first.out).not.toContain('failed');
+  const { state, counts, stages } = answer(first.out);
+  expect(state).toBe('done');
+  expect(counts).toMatchObject({ failed: 0, blocked: 0, cached: 0 });
+
+  interface Layer {
+    experts: number;
+    window: number | null;
+  }
+  const { layers } = (await cat('select.architecture', 'architecture.json')) as { layers: Layer[] };
+  const parent = (await cat('parent', 'config.json')) as {
+    num_local_experts: number;
+    layer_types: string[];
+  };
+  const kept = layers.reduce((sum, { experts }) => sum + experts, 0);
+  expect(kept / (parent.num_local_experts * layers.length)).toBeLessThanOrEqual(0.75);
+  const full = (window: number | null): boolean => window === null;
+  expect(layers.filter(({ window }) => full(window))).toHaveLength(
+    parent.layer_types.filter((type) => type === 'full_attention').length / 2,
+  );
+
+  const report = (await cat('report', 'report.json')) as { models: { name: string }[] };
+  expect(report.models.map(({ name }) => name)).toEqual([
+    ...['parent', 'parent_fp8', 'control', 'child', 'distilled'],
+    ...['rl_high', 'rl_mixed', 'average', 'fp8', 'fp8_unscaled'],
+  ]);
+  expect(Object.keys(stages)).toContain('gate');
+});
+
+test('the same command again runs nothing, and ends with the table', { timeout: 120_000 }, async () => {
+  const { code, out } = await rig.run(nano);
+  expect(code).toBe(0);
+  expect(out).toMatch(/nano: done \(\d+ cached\)/);
+  expect(out).toMatch(/^model +low +medium +high/m);
+  expect(out).toMatch(/^distilled +\d/m);
+  expect(out).toMatch(/^report: .*report\.html$/m);
+});
+
+test(
+  'a parameter of select that leaves the selection as it was runs select, and the report of its proof',
+  { timeout: 120_000 },
+  async () => {
+    const { out } = await rig.run([...nano, '--param', 'random_samples=30', '--json']);
+    expect(answer(out).state).toBe('done');
+    expect(ran(answer(out))).toEqual(['select', 'report']);
+  },
+);
+
+test('every byte of the result is explained up to the committed parent', { timeout: 120_000 }, async () => {
+  const { code, out } = await rig.run(['lineage', 'fp8.checkpoint', '--json']);
+  expect(code).toBe(0);
+  const { origins } = JSON.parse(out) as { origins: { kind: string; stage?: string }[] };
+  expect(origins.filter(({ kind }) => kind === 'unknown')).toEqual([]);
+});
