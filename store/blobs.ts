@@ -14,6 +14,8 @@ const batchDrafts = 16;
 /** Blobs on their way in: bytes under their own sha256. What the store has already is not written again. */
 export interface BlobBatch {
   add(sha256: string, content: Uint8Array | Draft): Promise<void>;
+  /** Another object that goes with them, e.g. a file's layout. */
+  addObject(object: NewObject): void;
   /** Publishes what is left, and after it `last`, which may then name all of it. */
   finish(last: NewObject): Promise<void>;
 }
@@ -46,6 +48,9 @@ export function createBlobBatch(backend: ObjectBackend): BlobBatch {
         pending.length >= batchObjects || pendingBytes >= batchBytes || pendingDrafts >= batchDrafts;
       if (isFull) await publish();
     },
+    addObject: (object) => {
+      pending.push(object);
+    },
     finish: (last) => publish(last),
   };
 }
@@ -70,17 +75,6 @@ export async function readBlob(backend: ObjectBackend, file: FileEntry): Promise
   if (bytes.length !== file.size || sha256Bytes(bytes) !== file.sha256)
     throw await corruptBlob(backend, file);
   return bytes;
-}
-
-/** Hands a blob's chunks to `sink` and fails at the end unless they were the right bytes. */
-export async function copyBlob(
-  backend: ObjectBackend,
-  file: FileEntry,
-  sink: (chunk: Uint8Array) => Promise<void>,
-): Promise<void> {
-  if ((await backend.head(objectNames.blob(file.sha256))) === undefined) throw lostBlob(file);
-  const actual = await hashStream(backend.stream(objectNames.blob(file.sha256)), sink);
-  if (actual !== file.sha256) throw await corruptBlob(backend, file);
 }
 
 export async function hashStream(

@@ -51,6 +51,7 @@ export interface ObjectBackend {
   get(name: string, range?: ByteRange): Promise<Uint8Array | undefined>;
   /** Chunks are only valid until the next one is asked for. NOT_FOUND when there is no such object. */
   stream(name: string, range?: ByteRange): AsyncIterable<Uint8Array>;
+  /** Hundreds may be open at once: none may hold its bytes in memory, nor a file handle for long. */
   draft(): Promise<Draft>;
   /** Exactly one of many concurrent creators gets true. */
   create(name: string, bytes: Uint8Array): Promise<boolean>;
@@ -73,4 +74,6 @@ export interface ObjectBackend {
   quarantine(name: string): Promise<void>;
   /** A path from which the bytes can be cloned without reading them through this process. */
   localPath(name: string): string | undefined;
+  /** Brings whole objects to where `localPath` finds them, if there is such a place; absent ones are no error. */
+  prefetch(names: readonly string[]): Promise<void>;
 }

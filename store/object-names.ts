@@ -5,6 +5,9 @@ import type { StageKey } from '../core/keys.ts';
 /** Where everything is, in every backend: docs/store-format.md is the same list in prose. */
 export const objectNames = {
   blob: (sha256: string) => `blobs/sha256/${sha256.slice(0, 2)}/${sha256}`,
+  pack: (sha256: string) => `packs/${sha256.slice(0, 2)}/${sha256}`,
+  /** Generations: a layout whose packs were lost is superseded by the next. */
+  layout: (sha256: string) => `layouts/${sha256.slice(0, 2)}/${sha256}`,
   manifest: (digest: Digest) => `artifacts/${hexOf(digest).slice(0, 2)}/${hexOf(digest)}`,
   record: (domain: string, key: StageKey) => `records/${domain}/${hexOf(key)}`,
   ref: (name: string) => `refs/${name}`,

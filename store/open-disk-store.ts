@@ -17,5 +17,5 @@ export function openDiskStore(options: DiskStoreOptions): Store {
   const viewsFolder = join(home, 'views');
   sweepAbandoned(join(root, 'tmp'), () => true);
   sweepAbandoned(viewsFolder, (name) => name.startsWith('.'));
-  return openStore(createDiskBackend(root), { ...options, viewsFolder });
+  return openStore(createDiskBackend(root), { ...options, viewsFolder, indexFolder: join(home, 'index') });
 }

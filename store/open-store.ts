@@ -2,18 +2,28 @@ import { createArtifacts } from './artifacts.ts';
 import { createDocuments } from './documents.ts';
 import { createLeases } from './leases.ts';
 import type { ObjectBackend } from './object-backend.ts';
+import { createPieceIndex } from './pieces/piece-index.ts';
 import { createRecords, type Trust } from './records.ts';
 import { createRefs } from './refs.ts';
 import { createSnapshots } from './snapshots.ts';
 import type { Store } from './store.ts';
 import { createViews } from './views.ts';
 
-/** The whole store over any backend; `viewsFolder` is always local. */
-export function openStore(backend: ObjectBackend, options: Trust & { viewsFolder: string }): Store {
+export interface OpenOptions extends Trust {
+  viewsFolder: string;
+  /** Where this host remembers which pieces the store has; undefined: nowhere. */
+  indexFolder?: string;
+}
+
+/** The whole store over any backend; its folders are always local. */
+export function openStore(backend: ObjectBackend, options: OpenOptions): Store {
   const leases = createLeases(backend);
   return {
     location: backend.location,
-    artifacts: createArtifacts(backend, createViews(backend, options.viewsFolder)),
+    artifacts: createArtifacts(backend, {
+      views: createViews(backend, options.viewsFolder),
+      index: createPieceIndex(backend, options.indexFolder),
+    }),
     records: createRecords(backend, options),
     refs: createRefs(backend),
     leases,

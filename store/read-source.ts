@@ -30,6 +30,63 @@ export function readWhole(file: FoundFile): Uint8Array {
   }
 }
 
+/**
+ * A file that is read from front to back, hashed as it passes. Reads are synchronous: through the thread
+ * pool they cost a tenth more CPU, because another core's cache gets the bytes (measured).
+ */
+export interface SourceReader {
+  /** Bytes at a position, beside the pass and not hashed: for headers. */
+  peek(position: number, length: number): Buffer;
+  /** Fills `target` as far as the file goes; returns how many bytes came. */
+  fill(target: Buffer): number;
+  /** After the last byte. CORRUPT when the file changed while it was read. */
+  finish(): { sha256: string; size: number };
+  close(): void;
+}
+
+/** Small enough for a core's own cache, so that hashing finds there what reading has left. */
+const stepBytes = 256 << 10;
+
+export function openSource(file: FoundFile): SourceReader {
+  const descriptor = reading(file, () => openSync(file.source, flags));
+  const before = reading(file, () => fstatSync(descriptor));
+  const hash = createHash('sha256');
+  let length = 0;
+  function readAt(target: Buffer, position: number): number {
+    return reading(file, () => {
+      let done = 0;
+      for (let got = -1; got !== 0 && done < target.length; done += got)
+        got = readSync(descriptor, target, done, target.length - done, position + done);
+      return done;
+    });
+  }
+  return {
+    peek(position, wanted) {
+      const bytes = Buffer.allocUnsafe(wanted);
+      return bytes.subarray(0, readAt(bytes, position));
+    },
+    fill(target) {
+      let filled = 0;
+      while (filled < target.length) {
+        const step = target.subarray(filled, filled + stepBytes);
+        const got = readAt(step, length);
+        hash.update(got === step.length ? step : step.subarray(0, got));
+        filled += got;
+        length += got;
+        if (got < step.length) break;
+      }
+      return filled;
+    },
+    finish() {
+      checkUnchanged(file, { before, after: fstatSync(descriptor), length });
+      return { sha256: hash.digest('hex'), size: length };
+    },
+    close() {
+      closeSync(descriptor);
+    },
+  };
+}
+
 /** A great file: each chunk goes to `sink` while it is hashed, in one pass. */
 export async function readHashing(
   file: FoundFile,

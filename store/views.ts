@@ -17,7 +17,8 @@ import { basename, dirname, join } from 'node:path';
 import type { FileEntry } from '../core/artifact.ts';
 import { hexOf, type Digest } from '../core/digest.ts';
 import { Failure } from '../core/errors.ts';
-import { corruptBlob, copyBlob, hashStream, readBlob } from './blobs.ts';
+import { corruptBlob, hashStream, readBlob } from './blobs.ts';
+import { copyFileBytes, packsOfFiles } from './stored-files.ts';
 import { diskFailure, errnoOf } from './disk/disk-failure.ts';
 import { createFlusher } from './disk/flusher.ts';
 import { makeFolder } from './disk/make-folder.ts';
@@ -52,6 +53,7 @@ export function createViews(backend: ObjectBackend, folder: string): Views {
   async function fill(target: string, manifest: Manifest, kind: 'view' | 'export'): Promise<void> {
     const folders = new Set(manifest.files.map(({ path }) => dirname(join(target, path))));
     for (const one of folders) makeFolder(one);
+    await backend.prefetch(await packsOfFiles(backend, manifest.files));
     await inParallel(manifest.files, filesAtOnce, async (file) => {
       const path = join(target, file.path);
       if (!(await clone(file, path))) await copy(file, path);
@@ -82,7 +84,7 @@ export function createViews(backend: ObjectBackend, folder: string): Views {
     try {
       if (file.size <= wholeBytes) writeAll(descriptor, await readBlob(backend, file));
       else
-        await copyBlob(backend, file, async (chunk) => {
+        await copyFileBytes(backend, file, async (chunk) => {
           for (let done = 0; done < chunk.length;) done += writeSync(descriptor, chunk, done);
         });
     } finally {

@@ -6,9 +6,12 @@ import type { Draft, NewObject, ObjectBackend, ObjectSize } from '../object-back
 import { diskFailure, errnoOf } from './disk-failure.ts';
 import { createFlusher } from './flusher.ts';
 import { makeFolder } from './make-folder.ts';
-import { createDiskDraft, isDiskDraft, type DiskDraft } from './disk-draft.ts';
+import { createDiskDraft, isDiskDraft, type DiskDraft, type OpenDrafts } from './disk-draft.ts';
 import { readRange, streamFile } from './read-file.ts';
 import { unfinishedDrafts } from './unfinished-drafts.ts';
+
+/** Of the file handles that a process has (often 1024), other work needs some. */
+const openDraftsLimit = 128;
 
 /**
  * Objects as files below `root`. A write goes to `tmp/` on the same file system, is flushed, gets its
@@ -18,6 +21,7 @@ import { unfinishedDrafts } from './unfinished-drafts.ts';
  */
 export function createDiskBackend(root: string): ObjectBackend {
   const madeFolders = new Set<string>();
+  const openDrafts: OpenDrafts = { limit: openDraftsLimit, open: new Set() };
   const flush = createFlusher(root);
   const pathOf = (name: string): string => join(root, name);
 
@@ -35,7 +39,10 @@ export function createDiskBackend(root: string): ObjectBackend {
   function draft(): DiskDraft {
     const folder = join(root, 'tmp');
     folderFor(folder);
-    return createDiskDraft(join(folder, `${process.pid}-${randomBytes(9).toString('base64url')}`));
+    return createDiskDraft(
+      join(folder, `${process.pid}-${randomBytes(9).toString('base64url')}`),
+      openDrafts,
+    );
   }
 
   async function stage(content: Uint8Array | Draft): Promise<DiskDraft> {
@@ -120,6 +127,7 @@ export function createDiskBackend(root: string): ObjectBackend {
         }, name);
     },
     unfinished: async () => unfinishedDrafts(join(root, 'tmp')),
+    prefetch: async () => undefined,
     async quarantine(name) {
       const target = join(root, 'quarantine', `${name.replaceAll('/', '_')}.${Date.now()}-${process.pid}`);
       folderFor(dirname(target));

@@ -1,4 +1,4 @@
-import { closeSync, openSync, unlinkSync, write, writeSync } from 'node:fs';
+import { closeSync, fchmodSync, openSync, unlinkSync, write, writeSync } from 'node:fs';
 import type { Draft } from '../object-backend.ts';
 import { diskFailure, errnoOf } from './disk-failure.ts';
 
@@ -12,38 +12,83 @@ export interface DiskDraft extends Draft {
   close(): void;
 }
 
+/** Drafts that have their file open now, the one that has rested longest first. */
+export interface OpenDrafts {
+  readonly limit: number;
+  readonly open: Set<{ rest: () => void }>;
+}
+
 const drafts = new WeakSet<object>();
 
 export function isDiskDraft(content: object): content is DiskDraft {
   return drafts.has(content);
 }
 
-/** Created with mode 0444: what is published is never opened for writing again. */
-export function createDiskDraft(path: string): DiskDraft {
-  let descriptor: number | undefined = openDraft(path);
+/**
+ * Becomes mode 0444 when it is closed: what is published is never opened for writing again. Above the
+ * limit of open ones the draft that was written to least recently rests: it opens its file again at its
+ * next write.
+ */
+export function createDiskDraft(path: string, others: OpenDrafts): DiskDraft {
+  let descriptor: number | undefined;
+  let isWriting = false;
+  let isFinished = false;
   let sizeBytes = 0;
+
+  const self = {
+    rest(): void {
+      if (isWriting || descriptor === undefined) return;
+      closeSync(descriptor);
+      descriptor = undefined;
+      others.open.delete(self);
+    },
+  };
+
+  function wake(flags: 'ax' | 'a'): number {
+    others.open.delete(self);
+    for (const other of others.open) {
+      if (others.open.size < others.limit) break;
+      other.rest();
+    }
+    descriptor ??= openSync(path, flags, 0o600);
+    others.open.add(self);
+    return descriptor;
+  }
+
+  async function append(chunk: Uint8Array): Promise<void> {
+    const open = wake('a');
+    isWriting = true;
+    try {
+      if (chunk.length <= directBytes) writeAll(open, chunk);
+      else await writeAsync(open, chunk);
+    } finally {
+      isWriting = false;
+    }
+  }
+
   const draft: DiskDraft = {
     path,
     get sizeBytes() {
       return sizeBytes;
     },
     async write(chunk) {
-      if (descriptor === undefined) throw new Error('bug: writing to a finished draft');
+      if (isFinished) throw new Error('bug: writing to a finished draft');
       try {
-        if (chunk.length <= directBytes) writeAll(descriptor, chunk);
-        else await writeAsync(descriptor, chunk);
+        await append(chunk);
         sizeBytes += chunk.length;
       } catch (error) {
         throw diskFailure(error, `writing ${path}`);
       }
     },
     close() {
-      const open = descriptor;
-      descriptor = undefined;
-      if (open !== undefined) closeSync(open);
+      if (isFinished) return;
+      isFinished = true;
+      fchmodSync(wake('a'), 0o444);
+      self.rest();
     },
     async discard() {
-      draft.close();
+      isFinished = true;
+      self.rest();
       try {
         unlinkSync(path);
       } catch (error) {
@@ -52,15 +97,12 @@ export function createDiskDraft(path: string): DiskDraft {
     },
   };
   drafts.add(draft);
-  return draft;
-}
-
-function openDraft(path: string): number {
   try {
-    return openSync(path, 'wx', 0o444);
+    wake('ax');
   } catch (error) {
     throw diskFailure(error, `creating ${path}`);
   }
+  return draft;
 }
 
 function writeAll(descriptor: number, chunk: Uint8Array): void {

@@ -5,6 +5,7 @@ import { describe } from 'vitest';
 import { openDiskStore } from '../../store/open-disk-store.ts';
 import { describeArtifacts } from './artifacts-contract.ts';
 import { describeNames } from './names-contract.ts';
+import { describePieces } from './pieces-contract.ts';
 import type { StoreRig } from './store-rig.ts';
 
 async function openDiskRig(): Promise<StoreRig> {
@@ -30,6 +31,9 @@ async function openDiskRig(): Promise<StoreRig> {
     remove: async (name) => {
       unlinkSync(path(name));
     },
+    forgetLocal: async () => {
+      rmSync(join(home, 'index'), { recursive: true, force: true });
+    },
     dispose: async () => {
       rmSync(home, { recursive: true, force: true });
     },
@@ -39,4 +43,5 @@ async function openDiskRig(): Promise<StoreRig> {
 describe('the store on disk', () => {
   describeArtifacts(openDiskRig);
   describeNames(openDiskRig);
+  describePieces(openDiskRig);
 });

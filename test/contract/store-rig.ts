@@ -12,6 +12,8 @@ export interface StoreRig {
   read(name: string): Promise<Uint8Array>;
   damage(name: string, change: (bytes: Buffer) => Buffer): Promise<void>;
   remove(name: string): Promise<void>;
+  /** Loses what this host only remembers of the store. */
+  forgetLocal(): Promise<void>;
   dispose(): Promise<void>;
 }
 
