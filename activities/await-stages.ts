@@ -1,6 +1,7 @@
 import {
   WorkflowExecutionAlreadyStartedError,
   WorkflowFailedError,
+  WorkflowNotFoundError,
   type WorkflowHandle,
 } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure, TerminatedFailure } from '@temporalio/common';
@@ -13,6 +14,14 @@ import type { Pulse } from './supervise-job.ts';
 
 /** After the first stage has ended, others may end for so long before the workflow is told: one task, not many. */
 const lingerMs = 100;
+
+export interface AwaitOptions {
+  /**
+   * False: when the waiting is cancelled it just ends, and `leaveStages` says so to stages that the run
+   * wants no more. Absent in runs that were started before that was told apart.
+   */
+  leaves?: boolean;
+}
 
 export interface AwaitedStages {
   ended: [stage: string, outcome: StageOutcome][];
@@ -42,11 +51,14 @@ export class StageWaiters {
     this.#deps = deps;
   }
 
-  async await(requests: readonly StageRequest[], pulse: Pulse): Promise<AwaitedStages> {
-    const beatMs = ((requests[0]?.heartbeatSeconds ?? 15) * 1000) / 3;
+  async await(
+    requests: readonly StageRequest[],
+    pulse: Pulse,
+    { leaves = true }: AwaitOptions = {},
+  ): Promise<AwaitedStages> {
     const timer = setInterval(() => {
       pulse.beat(requests.length);
-    }, beatMs);
+    }, beatOf(requests));
     const ended: AwaitedStages['ended'] = [];
     const follow = async (request: StageRequest): Promise<void> => {
       ended.push([request.stage, await this.#watch(request).outcome]);
@@ -54,7 +66,7 @@ export class StageWaiters {
     try {
       const all = requests.map(follow);
       const first = await Promise.race([...all, aborted(pulse)]);
-      if (first === 'aborted') throw await this.#leave(requests, pulse);
+      if (first === 'aborted') throw leaves ? await this.#leave(requests, pulse) : this.#abandon(requests);
       await Promise.race([Promise.all(all), sleep(lingerMs)]);
       const told = [...ended];
       for (const [stage] of told) this.#forget(requests.find((request) => request.stage === stage));
@@ -62,6 +74,40 @@ export class StageWaiters {
     } finally {
       clearInterval(timer);
     }
+  }
+
+  /** Says to these stages that the run wants them no more; those that nobody wants have ended by then. */
+  async leave(requests: readonly StageRequest[], pulse: Pulse): Promise<void> {
+    const timer = setInterval(() => {
+      pulse.beat(requests.length);
+    }, beatOf(requests));
+    try {
+      await Promise.all(requests.map((request) => this.#leaveOne(request)));
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  async #leaveOne(request: StageRequest): Promise<void> {
+    const handle = this.#deps.client.workflow.getHandle<RunStage>(`stage-${hexOf(request.key)}`);
+    try {
+      await handle.signal('leave', request.run);
+      const waiters = await handle.query<string[]>('waiters');
+      if (waiters.length === 0) await handle.result();
+    } catch (error) {
+      // It has ended, in whatever way: that is what was wanted.
+      if (!(error instanceof WorkflowNotFoundError) && !(error instanceof WorkflowFailedError)) throw error;
+    }
+  }
+
+  /** Nothing that was watched here may start a stage again. */
+  #abandon(requests: readonly StageRequest[]): CancelledFailure {
+    for (const request of requests) {
+      const watch = this.#watches.get(nameOf(request));
+      if (watch !== undefined) watch.isLeft = true;
+      this.#forget(request);
+    }
+    return new CancelledFailure('waiting has ended');
   }
 
   #watch(request: StageRequest): Watch {
@@ -111,6 +157,10 @@ export class StageWaiters {
   #forget(request: StageRequest | undefined): void {
     if (request !== undefined) this.#watches.delete(nameOf(request));
   }
+}
+
+function beatOf(requests: readonly StageRequest[]): number {
+  return ((requests[0]?.heartbeatSeconds ?? 15) * 1000) / 3;
 }
 
 const nameOf = ({ run, key }: StageRequest): string => `${run} ${key}`;

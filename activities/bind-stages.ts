@@ -86,14 +86,15 @@ interface Found {
   recompute: StageRequest['recompute'];
 }
 
-type Limits = Pick<StageRequest, 'answers' | 'stall' | 'budget' | 'rankBatch'>;
+type Limits = Pick<StageRequest, 'answers' | 'stall' | 'budget' | 'rankBatch' | 'approve'>;
 
-function limitsOf({ kind, with: settings, retry, budget, resources }: PlannedStage): Limits {
+function limitsOf({ kind, with: settings, retry, budget, approve, resources }: PlannedStage): Limits {
   const sequences = kindNamed(kind).sequencesPerStep?.(settings);
   return {
     ...(retry.on === undefined ? {} : { answers: retry.on }),
     ...(retry.stalled === undefined ? {} : { stall: retry.stalled }),
     ...(budget === undefined ? {} : { budget }),
+    ...(approve === undefined ? {} : { approve }),
     ...(sequences === undefined ? {} : { rankBatch: Math.floor(sequences / Math.max(1, resources.gpus)) }),
   };
 }

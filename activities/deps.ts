@@ -3,6 +3,7 @@ import type { Digest, Sha256 } from '../core/digest.ts';
 import type { Store } from '../store/store.ts';
 import type { CpuSlots } from './cpu-slots.ts';
 import type { Launcher } from './launchers/launcher.ts';
+import type { Notice } from './notify.ts';
 import type { TaskQueues } from './run-request.ts';
 
 /** Folders of this host that are not the store. */
@@ -47,6 +48,8 @@ export interface ActivityDeps {
   /** Leave outputs and snapshots in job folders after they were stored. */
   keepJobFiles: boolean;
   sha256: Sha256;
+  /** Tells people what happens in runs; absent where nobody asked for that. */
+  notifier?: (notice: Notice) => Promise<void>;
   /** Value of a secret by its name; undefined when this worker has none of that name. */
   secret: (name: string) => string | undefined;
 }

@@ -1,6 +1,7 @@
 import { writeRunFinished, type RunFinished } from '../lineage/run.ts';
 import { parseDigest } from '../core/digest.ts';
 import type { ActivityDeps } from './deps.ts';
+import { notify } from './notify.ts';
 import type { RunRequest, RunSummary } from './run-request.ts';
 import type { StageOutcome } from './stage-request.ts';
 
@@ -14,10 +15,10 @@ export interface FinishedRun {
 
 /** Writes down how a run ended. */
 export async function finishRun(
-  { store }: ActivityDeps,
+  deps: ActivityDeps,
   { request, summary, finishedAt, outcomes }: FinishedRun,
 ): Promise<void> {
-  await writeRunFinished(store.documents, {
+  await writeRunFinished(deps.store.documents, {
     schema: 'fretsaw/run-finished/v1',
     run: request.run,
     plan: parseDigest(request.planDigest),
@@ -25,6 +26,7 @@ export async function finishRun(
     finishedAt,
     stages: outcomes.map(([stage, outcome]) => toStageEnd(stage, outcome)),
   });
+  await notify(deps, { request, news: { kind: 'done', state: summary.state }, at: finishedAt });
 }
 
 function toStageEnd(stage: string, outcome: StageOutcome): RunFinished['stages'][number] {

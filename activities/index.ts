@@ -1,15 +1,19 @@
 import { Context } from '@temporalio/activity';
-import { StageWaiters } from './await-stages.ts';
+import { StageWaiters, type AwaitOptions } from './await-stages.ts';
 import { bindStages, type BindRequest } from './bind-stages.ts';
 import type { ActivityDeps } from './deps.ts';
 import { executeStage } from './execute-stage.ts';
 import { finishRun, type FinishedRun } from './finish-run.ts';
 import { lookUpStage } from './look-up-stage.ts';
+import { measureSpent, type SpentRequest } from './measure-spent.ts';
+import { noteAct, type ObeyedAct } from './note-act.ts';
+import { notify, type Notice } from './notify.ts';
 import { graphOf, readPlan } from './plan-document.ts';
 import { publishStage } from './publish-stage.ts';
 import type { RunRequest } from './run-request.ts';
 import type { StageRequest } from './stage-request.ts';
 import type { Pulse } from './supervise-job.ts';
+import { tellStage, type StageWord } from './tell-stage.ts';
 import { withFailureCodes } from './to-application-failure.ts';
 
 /** Everything that workflows may ask for. Each may run twice. */
@@ -19,7 +23,13 @@ export function createActivities(deps: ActivityDeps) {
     loadGraph: async (request: RunRequest) => graphOf(await readPlan(deps.store.documents, request.run)),
     bindStages: (request: BindRequest) => bindStages(deps, request),
     lookUpStage: (request: StageRequest) => lookUpStage(deps, request),
-    awaitStages: (requests: readonly StageRequest[]) => waiters.await(requests, temporalPulse()),
+    awaitStages: (requests: readonly StageRequest[], options?: AwaitOptions) =>
+      waiters.await(requests, temporalPulse(), options),
+    leaveStages: (requests: readonly StageRequest[]) => waiters.leave(requests, temporalPulse()),
+    tellStage: (word: StageWord) => tellStage(deps, word),
+    noteAct: (act: ObeyedAct) => noteAct(deps, act),
+    measureSpent: (spent: SpentRequest) => measureSpent(deps, spent),
+    notify: (notice: Notice) => notify(deps, notice),
     executeStage: (request: StageRequest) => beatingAlong((pulse) => executeStage(deps, request, pulse)),
     publishStage: (request: StageRequest) => publishStage(deps, request),
     finishRun: (run: FinishedRun) => finishRun(deps, run),

@@ -1,21 +1,23 @@
-import { parseArgs } from 'node:util';
 import { homePaths, openHomeStore } from '../workers/home.ts';
-import { exitCodes, UsageError, type Command } from './command.ts';
+import { actOnRun, parseSaying } from './act-on-run.ts';
+import { exitCodes, type Command } from './command.ts';
 import { findRun } from './find-run.ts';
 
-/** Stops a run and waits until it has stopped; a run that was interrupted is taken up for that. */
+/**
+ * Stops a run, or one stage of it and what reads that stage. Of a run it waits for the end; one that
+ * was interrupted is taken up for that.
+ */
 export const command: Command = {
   async run(invocation) {
-    const { positionals } = parseArgs({ args: invocation.args, allowPositionals: true, options: {} });
-    const [name, ...more] = positionals;
-    if (name === undefined || more.length > 0) throw new UsageError('expected one run, or `last`');
+    const saying = parseSaying(invocation, 'nothing');
+    if (saying.stage !== undefined) return await actOnRun('cancel', saying, invocation);
     const paths = homePaths(invocation.env, invocation.cwd);
-    const run = await findRun(openHomeStore(paths.root), name);
+    const run = await findRun(openHomeStore(paths.root), saying.run);
     const id = run.started.run;
     let state: string = run.finished?.state ?? '';
     if (state === '') {
       const { cancelRun } = await import('./cancel-run.ts');
-      state = await cancelRun(id, invocation, paths);
+      state = await cancelRun(id, saying, { invocation, paths });
     }
     if (invocation.json) invocation.terminal.out(`${JSON.stringify({ run: id, state })}\n`);
     else invocation.terminal.out(`run ${id}: ${state}\n`);

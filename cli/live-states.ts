@@ -1,3 +1,4 @@
+import type { Client } from '@temporalio/client';
 import { findServer } from '../workers/embedded-server.ts';
 import type { HomePaths } from '../workers/home.ts';
 import type { RunChanges, StageState } from '../workflows/index.ts';
@@ -17,16 +18,18 @@ const nobody: LiveRuns = {
   close: () => Promise.resolve(),
 };
 
-export async function liveRuns({ env }: Invocation, paths: HomePaths): Promise<LiveRuns> {
+/** A client of the server that runs are on now; undefined when none answers. */
+export async function liveClient({ env }: Invocation, paths: HomePaths): Promise<Client | undefined> {
   const server = findServer(paths.temporal);
   const { namedCluster } = await import('../workers/cluster.ts');
-  if (server === undefined && namedCluster(env) === undefined) return nobody;
+  const isNamed = namedCluster(env) !== undefined;
+  if (server === undefined && !isNamed) return undefined;
   const { connectClient } = await import('./temporal-client.ts');
-  const client = await connectClient(
-    env,
-    namedCluster(env) === undefined ? server?.port : undefined,
-    2,
-  ).catch(() => undefined);
+  return await connectClient(env, isNamed ? undefined : server?.port, 2).catch(() => undefined);
+}
+
+export async function liveRuns(invocation: Invocation, paths: HomePaths): Promise<LiveRuns> {
+  const client = await liveClient(invocation, paths);
   if (client === undefined) return nobody;
   const isRunning = async (run: string): Promise<boolean> => {
     const description = await client.workflow

@@ -109,6 +109,7 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
     queues: taskQueuesOf(settings),
     maxInFlight: choice.maxInFlight,
     ...patience(invocation.env),
+    ...(plan.budget === undefined ? {} : { budget: plan.budget }),
     ...(choice.recompute === undefined ? {} : { recompute: choice.recompute }),
   };
   const handle = await client.workflow.start<(request: RunRequest) => Promise<RunSummary>>('runPipeline', {

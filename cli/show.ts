@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { hexOf, shortDigest } from '../core/digest.ts';
 import type { StageKey } from '../core/keys.ts';
+import { listActs, type ActPredicate } from '../lineage/act.ts';
 import { listAttempts, type AttemptPredicate } from '../lineage/attempt.ts';
 import type { Store } from '../store/store.ts';
 import { homePaths, openHomeStore, type HomePaths } from '../workers/home.ts';
@@ -35,8 +36,10 @@ export const command: Command = {
     const stages = await showStages({ invocation, paths, store, run });
     const state =
       run.finished?.state ?? (stages.some((stage) => stage.state === 'running') ? 'running' : 'not ended');
-    if (invocation.json) invocation.terminal.out(`${JSON.stringify({ ...run.started, state, stages })}\n`);
-    else invocation.terminal.out(render(run, { state, stages, invocation }));
+    const acts = await listActs(store.documents, run.started.run);
+    if (invocation.json)
+      invocation.terminal.out(`${JSON.stringify({ ...run.started, state, stages, acts })}\n`);
+    else invocation.terminal.out(render(run, { state, stages, acts, invocation }));
     return exitCodes.ok;
   },
 };
@@ -97,10 +100,11 @@ async function showKey({
 interface Shown {
   state: string;
   stages: readonly ShownStage[];
+  acts: readonly ActPredicate[];
   invocation: Invocation;
 }
 
-function render({ started, finished }: StoredRun, { state, stages, invocation }: Shown): string {
+function render({ started, finished }: StoredRun, { state, stages, acts, invocation }: Shown): string {
   const { terminal } = invocation;
   const width = Math.max(...stages.map(({ stage }) => stage.length));
   const lines = [
@@ -110,6 +114,7 @@ function render({ started, finished }: StoredRun, { state, stages, invocation }:
     ...(started.recompute === undefined
       ? []
       : [`recompute ${started.recompute.stage}: ${started.recompute.reason}`]),
+    ...acts.map(describeAct),
     '',
   ];
   for (const stage of stages) {
@@ -125,6 +130,10 @@ function render({ started, finished }: StoredRun, { state, stages, invocation }:
     lines.push(...stage.log.map((line) => paint(terminal, 'dim', `    | ${line}`)));
   }
   return `${lines.join('\n')}\n`;
+}
+
+function describeAct({ act, stage, by, reason, at }: ActPredicate): string {
+  return `${act}${stage === undefined ? '' : ` ${stage}`} by ${by} at ${at}${reason === '' ? '' : `: ${reason}`}`;
 }
 
 function describeAttempt({

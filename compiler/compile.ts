@@ -3,7 +3,9 @@ import { digestFromHex, type Sha256 } from '../core/digest.ts';
 import { err, ok, type Result } from '../core/result.ts';
 import type { Surroundings } from './bind-inputs.ts';
 import { compareDiagnostics, type Diagnostic } from './diagnostic.ts';
-import { collectNames, type NamesUsed } from './expressions.ts';
+import { checkSetting } from './check-settings.ts';
+import { collectNames, substitute, type NamesUsed } from './expressions.ts';
+import { runBudgetSetting } from './how-settings.ts';
 import { expandLegs, type StageLegs } from './legs.ts';
 import { loadSpec, type ReadSpec } from './load-spec.ts';
 import { topologicalOrder } from './order.ts';
@@ -32,6 +34,7 @@ export function compile(path: string, options: CompileOptions): Result<Plan, Dia
   if (loaded === undefined) return err(faults.list().sort(compareDiagnostics));
   const spec = readSpecTree(loaded.tree, faults);
   const stages = new Planner(spec, { faults, absolute: options.absolute ?? ((local) => local) }).plan();
+  const budget = readRunBudget(spec, faults);
   if (faults.count > 0) return err(faults.list().sort(compareDiagnostics));
   const asked = {
     texts: loaded.texts.map(({ text }) => text),
@@ -46,8 +49,17 @@ export function compile(path: string, options: CompileOptions): Result<Plan, Dia
       profile: options.profile ?? null,
       digest: digestFromHex(options.sha256(canonicalJson(asked))),
     },
+    ...(budget === undefined ? {} : { budget }),
     stages,
   });
+}
+
+function readRunBudget({ budget, params }: Spec, faults: Faults): Plan['budget'] {
+  if (budget === undefined) return undefined;
+  const node = substitute(budget, { params, matrix: new Map() }, faults);
+  const checked = checkSetting(node, runBudgetSetting, { faults, path: 'budget' });
+  // The setting that was just checked has this one member.
+  return checked === undefined ? undefined : (checked as Plan['budget']);
 }
 
 interface PlannerOptions {

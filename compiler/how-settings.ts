@@ -1,5 +1,5 @@
 import { defaultAnswers, failureAnswers, failureCodes, type FailureCode } from '../core/errors.ts';
-import { choice, integer, number, record, type Setting } from '../kinds/setting.ts';
+import { anyOf, choice, flag, integer, number, record, text, type Setting } from '../kinds/setting.ts';
 
 export const resourcesSetting = record('What one attempt may use. Never part of the key.', {
   cpus: integer('CPU cores.', { default: 1, minimum: 1, maximum: 4096 }),
@@ -42,3 +42,8 @@ export const budgetSetting = record('Where a stage stops by itself; at 80 % it i
 export const runBudgetSetting = record('Where a run stops by itself; at 80 % it is told.', {
   gpu_hours: number('GPU hours of all its stages.', { exclusiveMinimum: 0, unit: 'GPU hours' }),
 });
+
+export const approveSetting = anyOf('A person must agree before it is run.', [
+  text('The question that the person is asked.', { minLength: 1 }),
+  flag('true: ask whether to start it.'),
+]);

@@ -1,7 +1,7 @@
 import type { MapNode, Node } from './tree.ts';
 
 /** What says how a stage is run, and is never part of its key. */
-export const howKeys = ['pool', 'resources', 'retry', 'budget'] as const;
+export const howKeys = ['pool', 'resources', 'retry', 'budget', 'approve'] as const;
 
 export type How = ReadonlyMap<(typeof howKeys)[number], Node>;
 

@@ -3,7 +3,7 @@ import { outputsOf, type Outputs } from '../kinds/kind.ts';
 import { bindInputs, type Surroundings } from './bind-inputs.ts';
 import { checkMap, checkSetting } from './check-settings.ts';
 import { substitute, type Scope } from './expressions.ts';
-import { budgetSetting, resourcesSetting, retrySetting } from './how-settings.ts';
+import { approveSetting, budgetSetting, resourcesSetting, retrySetting } from './how-settings.ts';
 import type { Leg } from './legs.ts';
 import { isLocal, readLocation, readRecordPath } from './locations.ts';
 import { sourcesOf, type Budget, type PlannedStage, type Resources, type Retry } from './plan.ts';
@@ -105,7 +105,7 @@ function scopeOf({ stage, leg, params }: LegContext): Scope {
   return { params: bound, matrix };
 }
 
-type How = Pick<PlannedStage, 'pool' | 'resources' | 'retry' | 'budget'>;
+type How = Pick<PlannedStage, 'pool' | 'resources' | 'retry' | 'budget' | 'approve'>;
 
 function readHow(context: LegContext): How {
   const { stage, around } = context;
@@ -132,7 +132,18 @@ function readHow(context: LegContext): How {
     resources,
     retry,
     ...(Object.keys(budget).length === 0 ? {} : { budget }),
+    ...readApprove(stage.how.get('approve'), context),
   };
+}
+
+/** `approve: true`, or the question that is asked. */
+function readApprove(node: Node | undefined, context: LegContext): Pick<How, 'approve'> {
+  if (node === undefined) return {};
+  const { stage, leg, around } = context;
+  const value = substitute(node, scopeOf(context), around.faults);
+  const found = checkSetting(value, approveSetting, { faults: around.faults, path: `${stage.name}.approve` });
+  if (found === true) return { approve: `start ${leg.name}?` };
+  return typeof found === 'string' ? { approve: found } : {};
 }
 
 function readPool(node: Node | undefined, context: LegContext): string {

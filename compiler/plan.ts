@@ -51,6 +51,8 @@ export interface PlannedStage {
   resources: Resources;
   retry: Retry;
   budget?: Budget;
+  /** A person must agree before it is run: the question. */
+  approve?: string;
   /** Names of the secrets that the worker must resolve. */
   secrets: readonly string[];
 }
@@ -59,6 +61,8 @@ export interface PlannedStage {
 export interface Plan {
   schema: 'fretsaw/plan/v1';
   spec: { name: string; path: string; profile: string | null; digest: Digest };
+  /** GPU hours after which a run stops. */
+  budget?: { gpu_hours: number };
   /** In topological order; stages that do not depend on each other in spec order. */
   stages: readonly PlannedStage[];
 }

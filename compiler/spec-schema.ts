@@ -2,7 +2,13 @@ import { importKind, importTypes } from '../kinds/import.ts';
 import type { Inputs, Kind } from '../kinds/kind.ts';
 import { kinds } from '../kinds/registry.ts';
 import type { ObjectSetting, Setting } from '../kinds/setting.ts';
-import { budgetSetting, resourcesSetting, retrySetting } from './how-settings.ts';
+import {
+  approveSetting,
+  budgetSetting,
+  resourcesSetting,
+  retrySetting,
+  runBudgetSetting,
+} from './how-settings.ts';
 
 /** JSON Schema, as far as it is written here. */
 type Schema = Readonly<Record<string, unknown>>;
@@ -68,6 +74,7 @@ function stageKinds(): Kind[] {
 
 function sections(): Schema {
   return {
+    budget: orNull(settingSchema(runBudgetSetting)),
     params: { type: 'object', propertyNames: name, description: 'Values used as ${params.name}.' },
     inputs: {
       type: 'object',
@@ -172,6 +179,7 @@ function howProperties(): Schema {
     resources: orNull(settingSchema(resourcesSetting)),
     retry: orNull(settingSchema(retrySetting)),
     budget: orNull(settingSchema(budgetSetting)),
+    approve: orNull(settingSchema(approveSetting)),
   };
 }
 

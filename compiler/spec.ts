@@ -19,6 +19,8 @@ import {
 export interface Spec {
   name: string;
   params: ReadonlyMap<string, Node>;
+  /** Of a run of this spec; still holds expressions. */
+  budget: Node | undefined;
   /** Binds params: the stages that depend on one get a leg for each value. */
   matrix: readonly Dimension[];
   /** Entries of `inputs:` first, then `stages:`, each in the order written. */
@@ -52,10 +54,11 @@ const specKeys = [
   'inputs',
   'stages',
   'matrix',
+  'budget',
   'profiles',
 ];
 const stageKeys = ['kind', 'description', 'inputs', 'with', 'matrix', ...howKeys];
-const profileKeys = ['description', 'params', 'inputs', 'stages', 'matrix'];
+const profileKeys = ['description', 'params', 'inputs', 'stages', 'matrix', 'budget'];
 const namePattern = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 
 export function readSpecTree(tree: MapNode, faults: Faults): Spec {
@@ -75,7 +78,8 @@ export function readSpecTree(tree: MapNode, faults: Faults): Spec {
   }
   const params = new Map([...reader.section(tree, 'params')].map(([name, { value }]) => [name, value]));
   reader.checkParams(params);
-  return { name: reader.name(tree), params, matrix: reader.matrix(tree, params), stages };
+  const budget = tree.entries.get('budget')?.value;
+  return { name: reader.name(tree), params, budget, matrix: reader.matrix(tree, params), stages };
 }
 
 /** Reads one map of a spec after the other; every fault is added and reading goes on. */

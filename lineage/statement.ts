@@ -11,6 +11,7 @@ export const predicateTypes = {
   record: 'https://fretsaw.dev/record/v1',
   attempt: 'https://fretsaw.dev/attempt/v1',
   import: 'https://fretsaw.dev/import/v1',
+  act: 'https://fretsaw.dev/act/v1',
   divergent: 'https://fretsaw.dev/divergent/v1',
   runStarted: 'https://fretsaw.dev/run-started/v1',
   runFinished: 'https://fretsaw.dev/run-finished/v1',

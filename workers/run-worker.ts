@@ -22,6 +22,7 @@ import { kindVersions } from '../activities/kind-versions.ts';
 import { Spawner } from '../activities/launchers/spawner.ts';
 import { TorchrunLauncher } from '../activities/launchers/torchrun.ts';
 import { WarmEngine } from '../activities/launchers/warm-engine.ts';
+import { notifierOf } from './notifier.ts';
 import { prepareNamespace } from './prepare-namespace.ts';
 import { watchClients } from './watch-clients.ts';
 import {
@@ -137,6 +138,7 @@ function activitiesOf({ settings, spawner, warmEngine, paths, env, client }: Act
     cpuSlots: new CpuSlots(cpus().length),
     keepJobFiles: env['FRETSAW_KEEP_JOB_FILES'] === '1',
     sha256: sha256Text,
+    ...notifierOf(env),
     secret: secretReader(env),
   });
 }

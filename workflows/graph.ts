@@ -28,6 +28,10 @@ export class Schedule {
     return this.#outcomes;
   }
 
+  has(name: string): boolean {
+    return this.#index.has(name);
+  }
+
   get isFinished(): boolean {
     return this.#outcomes.size === this.#graph.stages.length;
   }

@@ -1,4 +1,4 @@
-import { defineQuery, defineSignal } from '@temporalio/workflow';
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { Act } from '../activities/run-request.ts';
 import type { StageState } from '../activities/stage-request.ts';
 import type { FailureCode } from '../core/errors.ts';
@@ -17,8 +17,8 @@ export const resumeSignal = defineSignal<[run: string]>('resume');
 /** A stage is near its budget; said by its attempt, passed on to the runs that wait. */
 export const budgetSignal = defineSignal<[message: string]>('budget');
 
-/** A person's word to a run. */
-export const actSignal = defineSignal<[act: Act]>('act');
+/** A person's word to a run; true once it holds and is written down, false when it changes nothing. */
+export const actUpdate = defineUpdate<boolean, [act: Act]>('act');
 
 /** A stage of this key is near its budget. */
 export const budgetNewsSignal = defineSignal<[key: string, message: string]>('budgetNews');

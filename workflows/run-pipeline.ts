@@ -9,7 +9,7 @@ import type { Activities } from '../activities/index.ts';
 import type { RunRequest, RunSummary } from '../activities/run-request.ts';
 import type { StageState } from '../activities/stage-request.ts';
 import type { Schedule } from './graph.ts';
-import { changesQuery, type RunChanges } from './messages.ts';
+import { actUpdate, budgetNewsSignal, changesQuery, type RunChanges } from './messages.ts';
 import { PipelineRun } from './pipeline-run.ts';
 
 const { loadGraph, bindStages, finishRun } = proxyLocalActivities<Activities>({ startToCloseTimeout: '10m' });
@@ -22,23 +22,34 @@ const { loadGraph, bindStages, finishRun } = proxyLocalActivities<Activities>({ 
 export async function runPipeline(request: RunRequest): Promise<RunSummary> {
   const graph = await CancellationScope.nonCancellable(() => loadGraph(request));
   const run = new PipelineRun(request, graph, followChanges());
+  setHandler(actUpdate, (act) => run.obey(act));
+  setHandler(budgetNewsSignal, (key, message) => {
+    run.hearBudget(key, message);
+  });
   let isCancelled = false;
   try {
     await run.follow(bindStages);
   } catch (error) {
     if (!isCancellation(error)) throw error;
     isCancelled = true;
-    await CancellationScope.nonCancellable(() => run.settle());
   }
-  if (run.isDraining && !run.schedule.isFinished && !isCancelled) await goOn(request, run.schedule);
+  await CancellationScope.nonCancellable(() => run.settle());
+  if (run.isDraining && !run.schedule.isFinished && !isCancelled) await goOn(request, run);
   return await CancellationScope.nonCancellable(() => close(request, run.schedule));
 }
 
 /** What ended well is in the store and will be a hit; the rest is carried along, and nothing is recomputed twice. */
-async function goOn({ recompute, ...request }: RunRequest, { outcomes }: Schedule): Promise<never> {
-  const ended = [...outcomes].filter(([, { kind }]) => kind === 'failed' || kind === 'blocked');
+async function goOn({ recompute, ...request }: RunRequest, run: PipelineRun): Promise<never> {
+  const { outcomes } = run.schedule;
+  const ended = [...outcomes].filter(([, { kind }]) => kind !== 'cached' && kind !== 'ran');
+  const control = await run.control();
   const isDue = recompute !== undefined && !outcomes.has(recompute.stage);
-  return await continueAsNew<typeof runPipeline>({ ...request, ended, ...(isDue ? { recompute } : {}) });
+  return await continueAsNew<typeof runPipeline>({
+    ...request,
+    ended,
+    control,
+    ...(isDue ? { recompute } : {}),
+  });
 }
 
 const problemsTold = 300;

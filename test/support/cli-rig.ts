@@ -120,6 +120,18 @@ export class CliRig {
     return identityIn(join(this.home, 'temporal', 'server.json'));
   }
 
+  /** The furthest step that any job of this rig has told. */
+  step(): number {
+    const work = join(this.home, 'work');
+    if (!existsSync(work)) return 0;
+    const events = readdirSync(work, { recursive: true }).map(String);
+    const steps = events
+      .filter((name) => name.endsWith('events.jsonl'))
+      .flatMap((name) => readFileSync(join(work, name), 'utf8').match(/"progress".*?"step": (\d+)/g) ?? [])
+      .map((text) => Number(/\d+$/.exec(text)?.[0]));
+    return Math.max(0, ...steps);
+  }
+
   /** Jobs of all attempts that are alive. */
   jobs(): ProcessIdentity[] {
     const work = join(this.home, 'work');

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { BindRequest, Bound } from '../../activities/bind-stages.ts';
 import type { FinishedRun } from '../../activities/finish-run.ts';
 import type { Activities } from '../../activities/index.ts';
-import type { RunRequest, RunSummary } from '../../activities/run-request.ts';
+import type { Act, News, RunRequest, RunSummary } from '../../activities/run-request.ts';
 import type { StageOutcome, StageRequest } from '../../activities/stage-request.ts';
 import { artifact, keyOf, queue, runRequest, stageRequest, WorkflowRig } from '../support/workflow-rig.ts';
 
@@ -34,15 +34,34 @@ interface Fake {
   /** In the order in which they were waited for. */
   awaited: string[];
   bound: BindRequest[];
+  left: string[];
+  words: [stage: string, word: string][];
+  acts: Act[];
+  news: News[];
   mostAtOnce: () => number;
   finished: FinishedRun[];
 }
 
+interface Options {
+  cached?: string[];
+  failing?: string[];
+  /** Waiting ends only by being cancelled; `'first'`: the first time. */
+  hang?: boolean | 'first';
+  approve?: string;
+  gpus?: number;
+  /** What measuring finds, each time. */
+  spent?: number[];
+}
+
 /** Activities that know a graph, have some stages already, and let some fail. */
-function fakes(shape: Shape, options: { cached?: string[]; failing?: string[]; hang?: boolean } = {}): Fake {
+function fakes(shape: Shape, options: Options = {}): Fake {
   const names = Object.keys(shape);
-  const fake: Fake = { activities: {}, awaited: [], bound: [], mostAtOnce: () => most, finished: [] };
-  let [now, most] = [0, 0];
+  const fake: Fake = {
+    activities: {},
+    ...{ awaited: [], bound: [], left: [], words: [], acts: [], news: [], finished: [] },
+    mostAtOnce: () => most,
+  };
+  let [now, most, waits] = [0, 0, 0];
   const outcomeOf = (request: StageRequest): StageOutcome =>
     options.failing?.includes(request.stage) === true
       ? { kind: 'failed', key: request.key, code: 'NAN_LOSS', message: 'loss is NaN', attempts: 1 }
@@ -61,13 +80,21 @@ function fakes(shape: Shape, options: { cached?: string[]; failing?: string[]; h
         hits: request.ready
           .filter(isHit)
           .map((name) => ({ name, key: keyOf(name), outputs: { out: artifact(name) } })),
-        requests: request.ready.filter((name) => !isHit(name)).map((name) => stageRequest(name)),
+        requests: request.ready
+          .filter((name) => !isHit(name))
+          .map((name) =>
+            stageRequest(name, {
+              ...(options.approve === name ? { approve: 'really?' } : {}),
+              ...(options.gpus === undefined ? {} : { resources: { cpus: 1, gpus: options.gpus } }),
+            }),
+          ),
         failed: [],
       };
     },
     awaitStages: async (requests) => {
       fake.awaited.push(...requests.map(({ stage }) => stage));
-      if (options.hang === true) {
+      waits++;
+      if (options.hang === true || (options.hang === 'first' && waits === 1)) {
         const timer = setInterval(() => {
           Context.current().heartbeat();
         }, 50);
@@ -81,6 +108,14 @@ function fakes(shape: Shape, options: { cached?: string[]; failing?: string[]; h
       now -= requests.length;
       return { ended: requests.map((request) => [request.stage, outcomeOf(request)]) };
     },
+    leaveStages: async (requests) => void fake.left.push(...requests.map(({ stage }) => stage)),
+    tellStage: async ({ request, word }) => {
+      fake.words.push([request.stage, word]);
+      return true;
+    },
+    noteAct: async ({ act }) => void fake.acts.push(act),
+    notify: async ({ news }) => void fake.news.push(news),
+    measureSpent: async () => options.spent?.shift() ?? 0,
     finishRun: async (run) => void fake.finished.push(run),
   };
   return fake;
@@ -138,4 +173,80 @@ test('a cancelled run ends as cancelled, with what it had written down', async (
   });
   expect(summary).toMatchObject({ state: 'cancelled', counts: { cancelled: 4 } });
   expect(fake.finished).toHaveLength(1);
+});
+
+let acts = 0;
+
+type Said = Pick<Act, 'act'> & Partial<Act>;
+
+function say(handle: Awaited<ReturnType<typeof start>>, said: Said): Promise<boolean> {
+  const act = { id: `act-${++acts}`, by: 'ada', reason: 'because', at: '2026-01-01T00:00:00.000Z', ...said };
+  return handle.executeUpdate<boolean, [Act]>('act', { args: [act] });
+}
+
+const patient = { timeout: 20_000 };
+
+test('a stage with approve waits for a person, whose name and reason are noted; people are told', async () => {
+  const fake = fakes(diamond, { approve: 'd' });
+  const summary = await rig.serve(fake.activities, async () => {
+    const handle = await start(runRequest());
+    await expect
+      .poll(() => fake.news, patient)
+      .toEqual([{ kind: 'approval', stage: 'd', question: 'really?' }]);
+    expect(await say(handle, { act: 'approve', stage: 'c' })).toBe(false);
+    expect(fake.awaited).toEqual(['a', 'b', 'c']);
+    expect(await say(handle, { act: 'approve', stage: 'd' })).toBe(true);
+    return handle.result();
+  });
+  expect(summary).toMatchObject({ state: 'done', counts: { ran: 4 } });
+  expect(fake.acts).toMatchObject([{ act: 'approve', stage: 'd', by: 'ada', reason: 'because' }]);
+});
+
+test('a cancelled stage takes what reads it along, and nothing else; a failed one is told', async () => {
+  const fake = fakes({ ...diamond, e: [], f: ['e'] }, { hang: 'first', failing: ['e'] });
+  const summary = await rig.serve(fake.activities, async () => {
+    const handle = await start(runRequest({ heartbeatSeconds: 1 }));
+    await expect.poll(() => fake.awaited, patient).toEqual(['a', 'e']);
+    expect(await say(handle, { act: 'cancel', stage: 'a' })).toBe(true);
+    await expect.poll(() => fake.left, patient).toEqual(['a']);
+    return handle.result();
+  });
+  expect(summary.counts).toMatchObject({ cancelled: 4, failed: 1, blocked: 1 });
+  expect(fake.news).toMatchObject([{ kind: 'failed', stage: 'e', code: 'NAN_LOSS' }]);
+});
+
+test('pausing tells the stages at work and starts no other; saying it again changes nothing', async () => {
+  const fake = fakes({ a: [], b: [] }, { hang: 'first' });
+  const summary = await rig.serve(fake.activities, async () => {
+    const handle = await start(runRequest({ heartbeatSeconds: 1, maxInFlight: 1 }));
+    await expect.poll(() => fake.awaited, patient).toEqual(['a']);
+    expect(await say(handle, { act: 'pause', id: 'p1' })).toBe(true);
+    expect(await say(handle, { act: 'pause', id: 'p1' })).toBe(false);
+    expect(await say(handle, { act: 'pause' })).toBe(false);
+    await expect.poll(() => fake.words, patient).toEqual([['a', 'pause']]);
+    expect(await say(handle, { act: 'cancel', stage: 'a' })).toBe(true);
+    await expect.poll(() => fake.left, patient).toEqual(['a']);
+    expect(fake.awaited).toEqual(['a']);
+    expect(await say(handle, { act: 'resume' })).toBe(true);
+    return handle.result();
+  });
+  expect(summary.counts).toMatchObject({ cancelled: 1, ran: 1 });
+  expect(fake.awaited).toEqual(['a', 'b']);
+});
+
+test('a run tells at 80 % of its budget and stops at 100 %', async () => {
+  const fake = fakes({ a: [], b: ['a'] }, { hang: true, gpus: 100_000, spent: [1, 8.5, 10] });
+  const request = runRequest({ heartbeatSeconds: 1, budget: { gpu_hours: 10 } });
+  const summary = await rig.serve(fake.activities, async () => {
+    const handle = await start(request);
+    await expect.poll(() => fake.awaited, patient).toEqual(['a']);
+    return handle.result();
+  });
+  expect(summary).toMatchObject({ state: 'failed', counts: { failed: 1, blocked: 1 } });
+  expect(new Map(summary.problems).get('a')).toMatchObject({
+    code: 'BUDGET_SPENT',
+    message: 'the run has used 10.00 of 10 GPU hours',
+  });
+  expect(fake.news.filter(({ kind }) => kind === 'budget')).toHaveLength(2);
+  expect(fake.left).toEqual(['a']);
 });
