@@ -32,6 +32,7 @@ const typesOnly = {
   report: ['kinds', 'store'],
   workflows: ['compiler', 'kinds', 'activities'],
   activities: ['compiler'],
+  workers: ['compiler'],
   cli: ['workflows'],
 };
 /** Single files that may cross where their folder may not. */

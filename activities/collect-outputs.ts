@@ -18,9 +18,12 @@ export async function collectOutputs(work: Work, folder: JobFolder): Promise<Out
   return isCommand ? await collectOfCommand(work, folder) : await collectByManifest(work, folder);
 }
 
-async function collectByManifest({ deps, request, document }: Work, folder: JobFolder): Promise<Outputs> {
+async function collectByManifest(
+  { deps, request, document, launcher }: Work,
+  folder: JobFolder,
+): Promise<Outputs> {
   const done = await folder.readDone();
-  if (done === undefined) throw await failureOfJob(folder);
+  if (done === undefined) throw await failureOfJob(folder, await launcher.cause(folder));
   if (done.key !== request.key || done.attempt !== folder.attempt) {
     throw new Failure(
       'CORRUPT',
@@ -37,8 +40,8 @@ async function collectByManifest({ deps, request, document }: Work, folder: JobF
   return stored;
 }
 
-async function collectOfCommand({ deps, document }: Work, folder: JobFolder): Promise<Outputs> {
-  if ((await folder.readExit()) !== 0) throw await failureOfJob(folder);
+async function collectOfCommand({ deps, document, launcher }: Work, folder: JobFolder): Promise<Outputs> {
+  if ((await folder.readExit()) !== 0) throw await failureOfJob(folder, await launcher.cause(folder));
   const types = outputsOf(kindNamed(document.kind), document.with);
   const stored: Record<string, ArtifactRef> = {};
   for (const [name, path] of commandOutputs(document.with)) {

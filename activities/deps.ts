@@ -2,7 +2,8 @@ import type { Client } from '@temporalio/client';
 import type { Digest, Sha256 } from '../core/digest.ts';
 import type { Store } from '../store/store.ts';
 import type { CpuSlots } from './cpu-slots.ts';
-import type { Launcher } from './launchers/launcher.ts';
+import type { JobCommand, Launcher } from './launchers/launcher.ts';
+import type { SecretReader } from './launchers/secrets.ts';
 import type { Notice } from './notify.ts';
 import type { TaskQueues } from './run-request.ts';
 
@@ -42,7 +43,7 @@ export interface ActivityDeps {
   codes: Readonly<Record<string, Digest>>;
   /** What jobs run on (node, python, torch ...), noted with each attempt. */
   tools: Readonly<Record<string, string>>;
-  launchers: { local: Launcher; torchrun: Launcher };
+  launcherFor: (command: Pick<JobCommand, 'runner' | 'ranks'>) => Launcher;
   cpuSlots: CpuSlots;
   programs: Programs;
   /** Leave outputs and snapshots in job folders after they were stored. */
@@ -50,6 +51,5 @@ export interface ActivityDeps {
   sha256: Sha256;
   /** Tells people what happens in runs; absent where nobody asked for that. */
   notifier?: (notice: Notice) => Promise<void>;
-  /** Value of a secret by its name; undefined when this worker has none of that name. */
-  secret: (name: string) => string | undefined;
+  secret: SecretReader;
 }

@@ -7,7 +7,7 @@ import { commandCpus } from './cpu-slots.ts';
 import { collectOutputs } from './collect-outputs.ts';
 import type { ActivityDeps } from './deps.ts';
 import { importArtifact } from './import/import-artifact.ts';
-import { commandFor } from './job-command.ts';
+import { commandFor, ranksOf } from './job-command.ts';
 import { keepLogs } from './keep-logs.ts';
 import { readKeyDocument } from './key-document.ts';
 import { kindNamed } from '../kinds/registry.ts';
@@ -67,16 +67,20 @@ async function makeOutputs(deps: ActivityDeps, request: StageRequest, pulse: Pul
   return { kind: 'stored' };
 }
 
-/** Several ranks need someone to bring them together. */
-function launcherOf({ launchers }: ActivityDeps, request: StageRequest, { kind }: KeyDocument): Launcher {
-  const isMany = kindNamed(kind).runner === 'engine' && request.resources.gpus > 1;
-  return isMany ? launchers.torchrun : launchers.local;
+function launcherOf({ launcherFor }: ActivityDeps, request: StageRequest, { kind }: KeyDocument): Launcher {
+  const { runner } = kindNamed(kind);
+  return launcherFor({
+    runner: runner === 'inline' ? 'node' : runner,
+    ranks: runner === 'engine' ? ranksOf(request.resources) : 1,
+  });
 }
 
 async function runJob(work: Work, taken: TakenAttempt): Promise<Outputs> {
   const { deps, request, document } = work;
   const { folder } = taken;
-  const giveBack = await deps.cpuSlots.take(cpusOf(work), work.pulse.signal);
+  const giveBack = work.launcher.usesThisHost
+    ? await deps.cpuSlots.take(cpusOf(work), work.pulse.signal)
+    : () => undefined;
   try {
     if (taken.kind === 'new') {
       await prepareJob(work, taken);

@@ -6,7 +6,7 @@ import { kindNamed } from '../kinds/registry.ts';
 import type { ActivityDeps } from './deps.ts';
 import type { JobFolder } from './job-folder.ts';
 import type { JobCommand } from './launchers/launcher.ts';
-import type { StageRequest } from './stage-request.ts';
+import type { StageRequest, StageResources } from './stage-request.ts';
 
 interface JobOf {
   document: KeyDocument;
@@ -24,10 +24,10 @@ export function commandFor(
   const env = {
     ...programs.env,
     OMP_NUM_THREADS: threads,
-    ...secretsOf(deps, request),
     FRETSAW_JOB: folder.job,
   };
-  const ranks = Math.max(1, request.resources.gpus);
+  const { resources } = request;
+  const secrets = Object.fromEntries(request.secrets.map((name) => [name, name]));
   const runner = kindNamed(document.kind).runner;
   switch (runner) {
     case 'engine':
@@ -35,8 +35,10 @@ export function commandFor(
         runner: 'engine',
         argv: [programs.python, '-m', 'fretsaw_engine', folder.job],
         env: { ...env, PYTHONPATH: programs.engine, PYTHONUNBUFFERED: '1' },
+        secrets,
         cwd: folder.path,
-        ranks,
+        ranks: ranksOf(resources),
+        resources,
       };
     case 'node':
     case 'inline':
@@ -44,23 +46,32 @@ export function commandFor(
         runner: 'node',
         argv: [programs.node, programs.job, folder.job],
         env,
+        secrets,
         cwd: folder.path,
         ranks: 1,
+        resources,
       };
     case 'command':
       return {
         runner: 'command',
         argv: userArgv(document, folder),
-        env: { ...env, ...userEnv(deps, document.with['env']) },
+        env: { ...env, ...userEnv(document.with['env']) },
+        secrets: { ...secrets, ...secretEnv(document.with['env']) },
         cwd: folder.files,
         ranks: 1,
+        resources,
       };
   }
 }
 
+/** One process for each GPU. */
+export function ranksOf({ gpus }: StageResources): number {
+  return Math.max(1, gpus);
+}
+
 /** Output name -> folder relative to the command's working folder. */
 export function commandOutputs(settings: KeyDocument['with']): ReadonlyMap<string, string> {
-  return new Map(texts(settings['outputs']));
+  return new Map(members(settings['outputs']).map(([name, path]) => [name, asText(path)]));
 }
 
 /** `{name}` is the folder of an input or output; everything else reaches the program as it was written. */
@@ -75,13 +86,16 @@ function userArgv(document: KeyDocument, folder: JobFolder): string[] {
   );
 }
 
-function userEnv(deps: ActivityDeps, env: Json | undefined): Record<string, string> {
-  if (typeof env !== 'object' || env === null) return {};
+function userEnv(env: Json | undefined): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(env).map(([name, value]) => [
-      name,
-      isSecret(value) ? secretValue(deps, value.secret) : asText(value),
-    ]),
+    members(env).flatMap(([name, value]) => (isSecret(value) ? [] : [[name, asText(value)]])),
+  );
+}
+
+/** Variable -> name of its secret. */
+function secretEnv(env: Json | undefined): Record<string, string> {
+  return Object.fromEntries(
+    members(env).flatMap(([name, value]) => (isSecret(value) ? [[name, value.secret]] : [])),
   );
 }
 
@@ -89,20 +103,8 @@ function isSecret(value: unknown): value is { secret: string } {
   return typeof value === 'object' && value !== null && 'secret' in value && typeof value.secret === 'string';
 }
 
-function secretsOf(deps: ActivityDeps, request: StageRequest): Record<string, string> {
-  return Object.fromEntries(request.secrets.map((name) => [name, secretValue(deps, name)]));
-}
-
-function secretValue(deps: ActivityDeps, name: string): string {
-  const value = deps.secret(name);
-  if (value === undefined)
-    throw new Failure('BAD_INPUT', `this worker has no secret ${name}: set it in its environment`);
-  return value;
-}
-
-function texts(value: Json | undefined): [string, string][] {
-  if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).map(([name, member]) => [name, asText(member)]);
+function members(value: Json | undefined): [string, Json][] {
+  return typeof value === 'object' && value !== null ? Object.entries(value) : [];
 }
 
 /** Settings were checked by the compiler: what is not text is a number or a flag. */

@@ -2,15 +2,16 @@ import { constants } from 'node:os';
 import { Failure, type FailureCode } from '../core/errors.ts';
 import { readFirstFailure } from './job-events.ts';
 import { readText, type JobFolder } from './job-folder.ts';
+import type { JobCause } from './launchers/launcher.ts';
 import { countOomKills } from './launchers/oom-kills.ts';
 
 const logLines = 20;
 
 /**
  * Why a job that left nothing has ended: what it said itself, unless that is the echo of a process
- * that was killed; else its exit code, with the last line of its log.
+ * that was killed; else what its launcher knows; else its exit code, with the last line of its log.
  */
-export async function failureOfJob(folder: JobFolder): Promise<Failure> {
+export async function failureOfJob(folder: JobFolder, cause?: JobCause): Promise<Failure> {
   const log = await folder.tailLog(logLines);
   const exit = await folder.readExit();
   const details = { attempt: folder.attempt, folder: folder.path, exit: exit ?? null, log };
@@ -20,6 +21,7 @@ export async function failureOfJob(folder: JobFolder): Promise<Failure> {
   if (said !== undefined && !isEcho) {
     return new Failure(said.code, said.message, { details: { ...details, ...said.details } });
   }
+  if (cause !== undefined) return new Failure(cause.code, cause.message, { details });
   if (exit === undefined || killed === 9) return await failureOfKill(folder, details);
   const code = await codeOfEnd(folder, killed);
   const how = killed === undefined ? `exit code ${exit}` : `ended by signal ${killed} (${nameOf(killed)})`;

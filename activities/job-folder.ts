@@ -70,6 +70,14 @@ export class JobFolder {
   get exit(): string {
     return join(this.path, 'exit');
   }
+  /** What a scheduler was given to run. */
+  get script(): string {
+    return join(this.path, 'job.sbatch');
+  }
+  /** Logs of ranks, below it as torchrun lays them out. */
+  get ranks(): string {
+    return join(this.path, 'ranks');
+  }
   /** Where each process of a stalled job was when it was given up. */
   get stacks(): string {
     return join(this.path, 'stacks');

@@ -39,6 +39,7 @@ Example:
   --recompute <stage>   make this stage again although the store has it; needs --reason
   --reason <text>       why, kept in the new record
   --max-in-flight <n>   stages at work or waited for at once (64)
+  --wait-for-pools      start although nobody serves a pool that a stage asks for
 
 Ctrl-C stops cleanly: jobs take a last snapshot. The same command goes on from there.
 
@@ -96,6 +97,21 @@ Example:
     usage: 'fretsaw approve <run> <stage> --reason <text> [--by <name>]',
     details: 'Example:\n  fretsaw approve last distill --reason "the selection looks right"\n',
     load: () => import('./approve.ts'),
+  },
+  {
+    name: 'worker',
+    summary: 'serve a pool: run the jobs of stages that ask for it',
+    usage: 'fretsaw worker --pool <name> [--check]',
+    details: `Options:
+  --pool <name>  infra/pools/<name>.yaml (FRETSAW_POOLS names another folder), a path, or FRETSAW_POOL with the text itself
+  --check        print the pool as it is understood, and start nothing
+
+Ctrl-C or SIGTERM stops it; jobs go on, and the next worker of the pool finds them.
+
+Example:
+  fretsaw worker --pool h100x8
+`,
+    load: () => import('./worker.ts'),
   },
   {
     name: 'lineage',

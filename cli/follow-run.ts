@@ -1,14 +1,16 @@
-import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { WorkflowFailedError, type Client, type WorkflowHandle } from '@temporalio/client';
 import { CancelledFailure } from '@temporalio/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunChanges, RunRequest, RunSummary } from '../workflows/index.ts';
 import { exitCodes } from './command.ts';
 import type { LiveView } from './live-view.ts';
+import { PoolWaits } from './pool-waits.ts';
 
 export interface FollowedRun {
   id: string;
+  client: Client;
   handle: WorkflowHandle<(request: RunRequest) => Promise<RunSummary>>;
-  /** Renews `handle` after the server was away. */
+  /** Renews `client` and `handle` after the server was away. */
   reconnect: () => Promise<void>;
 }
 
@@ -24,9 +26,10 @@ export async function followRun(run: FollowedRun, view: LiveView): Promise<RunSu
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
+  const waits = new PoolWaits(view);
   try {
     for (let next = 0; ;) {
-      const followed = await followConnected(run, { view, next });
+      const followed = await followConnected(run, { view, next, waits });
       if ('summary' in followed) return followed.summary;
       next = followed.next;
       await sleep(lookMs);
@@ -43,12 +46,13 @@ interface Following {
   view: LiveView;
   /** Number of the first change not yet seen. */
   next: number;
+  waits: PoolWaits;
 }
 
 /** Until the run ends or the connection does. */
 async function followConnected(
   run: FollowedRun,
-  { view, next }: Following,
+  { view, next, waits }: Following,
 ): Promise<{ summary: RunSummary } | { next: number }> {
   let seen = next;
   const end = run.handle.result().then(
@@ -66,6 +70,7 @@ async function followConnected(
     if (changes === undefined) continue;
     seen = changes.next;
     for (const [name, state] of changes.stages) view.set(name, state);
+    await waits.look(run.client);
     view.draw();
   }
 }

@@ -2,19 +2,27 @@ import type { Client } from '@temporalio/client';
 import { findServer } from '../workers/embedded-server.ts';
 import type { HomePaths } from '../workers/home.ts';
 import type { RunChanges, StageState } from '../workflows/index.ts';
+import type { StageKey } from '../core/keys.ts';
 import type { Invocation } from './command.ts';
+import type { PoolWait } from './pool-queues.ts';
 
 /** Runs that have not ended, as Temporal sees them; asked only when a server is there to answer. */
 export interface LiveRuns {
   isRunning(run: string): Promise<boolean>;
   /** Undefined when the run is not at work. */
   states(run: string): Promise<ReadonlyMap<string, StageState> | undefined>;
+  /** Workers that serve a pool; undefined when no server is there to ask. */
+  pollers(pool: string): Promise<number | undefined>;
+  /** Since when a stage at work waits for a worker of its pool, if it does. */
+  wait(stage: { key: StageKey; pool: string }): Promise<PoolWait | undefined>;
   close(): Promise<void>;
 }
 
 const nobody: LiveRuns = {
   isRunning: () => Promise.resolve(false),
   states: () => Promise.resolve(undefined),
+  pollers: () => Promise.resolve(undefined),
+  wait: () => Promise.resolve(undefined),
   close: () => Promise.resolve(),
 };
 
@@ -31,6 +39,7 @@ export async function liveClient({ env }: Invocation, paths: HomePaths): Promise
 export async function liveRuns(invocation: Invocation, paths: HomePaths): Promise<LiveRuns> {
   const client = await liveClient(invocation, paths);
   if (client === undefined) return nobody;
+  const { countPollers, findPoolWait } = await import('./pool-queues.ts');
   const isRunning = async (run: string): Promise<boolean> => {
     const description = await client.workflow
       .getHandle(`run-${run}`)
@@ -48,6 +57,8 @@ export async function liveRuns(invocation: Invocation, paths: HomePaths): Promis
         .catch(() => undefined);
       return changes === undefined ? undefined : new Map(changes.stages);
     },
+    pollers: (pool) => countPollers(client, pool),
+    wait: (stage) => findPoolWait(client, stage).catch(() => undefined),
     close: () => client.connection.close(),
   };
 }

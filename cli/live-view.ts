@@ -1,8 +1,10 @@
 import type { Plan } from '../compiler/plan.ts';
 import { hexOf } from '../core/digest.ts';
+import type { StageKey } from '../core/keys.ts';
 import type { StageOutcome, StageState } from '../workflows/index.ts';
 import type { Terminal } from './command.ts';
 import { paint } from './paint.ts';
+import { describePoolWait, type PoolWait } from './pool-queues.ts';
 import { describeProgress, describeSeconds, readStageProgress, type StageProgress } from './progress.ts';
 import { RecentRate } from './recent-rate.ts';
 import { describeOutcome } from './run-table.ts';
@@ -24,6 +26,7 @@ export class LiveView {
   readonly #states = new Map<string, StageState>();
   readonly #follows = new Map<string, Follow>();
   readonly #toldAt = new Map<string, number>();
+  readonly #waits = new Map<string, PoolWait>();
   #drawnLines = 0;
 
   constructor(plan: Plan, terminal: Terminal, work: string) {
@@ -47,6 +50,24 @@ export class LiveView {
     if (state.kind === 'approval') this.#print(`${this.#label(name)}  waits for approval: ${state.question}`);
     if (!hasEnded(state) || state.kind === 'cached') return;
     this.#print(`${this.#label(name)}  ${describeOutcome(state, this.#terminal)}${this.#took(name)}`);
+  }
+
+  /** Stages at work with their keys, for those who look what they wait for. */
+  get running(): { name: string; pool: string; key: StageKey }[] {
+    return this.#plan.stages.flatMap(({ name, pool }) => {
+      const state = this.#states.get(name);
+      return state?.kind === 'running' ? [{ name, pool, key: state.key }] : [];
+    });
+  }
+
+  /** Undefined: a worker has taken it. A wait is said at once where nothing is redrawn. */
+  setWait(name: string, wait: PoolWait | undefined): void {
+    const before = this.#waits.get(name);
+    if (wait === undefined) this.#waits.delete(name);
+    else this.#waits.set(name, wait);
+    if (this.#terminal.isTty || wait === undefined) return;
+    if (before?.since.getTime() === wait.since.getTime() && before.pollers === wait.pollers) return;
+    this.#terminal.err(`${this.#label(name)}  ${describePoolWait(wait)}\n`);
   }
 
   draw(): void {
@@ -104,6 +125,8 @@ export class LiveView {
     const state = this.#states.get(name);
     const follow = this.#follows.get(name);
     if (state?.kind !== 'running' || follow === undefined) return '';
+    const wait = this.#waits.get(name);
+    if (wait !== undefined) return describePoolWait(wait);
     const progress = readStageProgress(this.#work, hexOf(state.key));
     const age = describeSeconds((Date.now() - follow.startedAt) / 1000);
     const told = describeProgress(progress, this.#measure(follow, progress));

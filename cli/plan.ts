@@ -11,6 +11,7 @@ import { printDiagnostics } from './diagnostics.ts';
 import { gitSpecReader } from './git-spec.ts';
 import { loadPlan, parseParam, type SpecChoice } from './load-plan.ts';
 import { changesText, planText } from './plan-text.ts';
+import { planPools, poolsText } from './plan-pools.ts';
 import { planSizes } from './plan-sizes.ts';
 import { storeLookups } from './store-lookups.ts';
 
@@ -46,12 +47,14 @@ export async function plan(choice: PlanChoice, invocation: Invocation): Promise<
     compare: jsonDifference,
     sizes: planSizes(loaded.value.stages),
   });
+  const pools = await planPools(loaded.value, resolution, invocation);
   if (json) {
     const against = changes === undefined ? {} : { against: { revision: choice.against, changes } };
-    terminal.out(`${JSON.stringify({ ...resolution, ...against })}\n`);
+    terminal.out(`${JSON.stringify({ ...resolution, pools, ...against })}\n`);
     return exitCodes.ok;
   }
   terminal.out(planText(loaded.value, resolution, terminal));
+  terminal.out(poolsText(pools));
   if (changes !== undefined) terminal.out(`\n${changesText(changes, choice.against ?? '', terminal)}`);
   return exitCodes.ok;
 }

@@ -9,12 +9,13 @@ import { listFinished, writeRunStarted } from '../lineage/run.ts';
 import { homePaths } from '../workers/home.ts';
 import { identify } from '../workers/process-identity.ts';
 import { Session } from '../workers/session.ts';
-import { ownPools, taskQueuesOf, type WorkerSettings } from '../workers/worker-settings.ts';
+import { taskQueuesOf, type WorkerSettings } from '../workers/worker-settings.ts';
 import type { RunRequest, RunSummary, StageOutcome } from '../workflows/index.ts';
 import { exitCodes, UsageError } from './command.ts';
 import { findOpenRun, type RunMemo } from './open-runs.ts';
 import { followRun, type FollowedRun } from './follow-run.ts';
 import { LiveView } from './live-view.ts';
+import { countPollers, foreignPools } from './pool-queues.ts';
 import { renderEnd } from './run-table.ts';
 import type { LiveRun } from './run.ts';
 import { connectClient, workerSettings } from './temporal-client.ts';
@@ -26,17 +27,15 @@ export async function runLive(live: LiveRun): Promise<number> {
   const paths = homePaths(invocation.env, invocation.cwd);
   const settings = workerSettings(invocation, paths.root);
   checkPinned(plan);
-  if (settings.isEmbedded) checkPools(plan);
   const startedAt = Date.now();
   const view = new LiveView(plan, invocation.terminal, paths.work);
   const session = await Session.open(paths, settings, (what) => {
     view.note(`${what} had ended and was started again`);
   });
+  const connect = (): Promise<Client> => connectClient(invocation.env, session.port);
   try {
-    const run = await startRun(live, {
-      settings,
-      connect: () => connectClient(invocation.env, session.port),
-    });
+    if (!live.choice.waitForPools) await checkPools(live, await connect());
+    const run = await startRun(live, { settings, connect });
     const summary = await followRun(run, view);
     view.clear();
     const end = summary.state;
@@ -75,14 +74,18 @@ function checkPinned(plan: Plan): void {
   );
 }
 
-/** A stage for a pool that nobody can serve would wait for ever. */
-function checkPools(plan: Plan): void {
-  const stage = plan.stages.find(({ pool }) => !ownPools.has(pool));
-  if (stage === undefined) return;
-  throw new Failure(
-    'NO_POOL',
-    `${stage.name} asks for pool ${stage.pool}, and the embedded server has only this host's (${[...ownPools].join(', ')}): choose a profile for it, or set TEMPORAL_ADDRESS`,
-  );
+/** A stage whose pool nobody serves would wait; that is said before anything is started. */
+async function checkPools({ plan, resolved }: LiveRun, client: Client): Promise<void> {
+  const missing = new Set(resolved.misses);
+  const stages = plan.stages.filter(({ name }) => missing.has(name));
+  for (const pool of foreignPools(stages)) {
+    if ((await countPollers(client, pool)) > 0) continue;
+    const names = stages.filter((stage) => stage.pool === pool).map(({ name }) => name);
+    throw new Failure(
+      'NO_POOL',
+      `nobody serves pool ${pool}, which ${names.join(', ')} ${names.length === 1 ? 'asks' : 'ask'} for: start fretsaw worker --pool ${pool}, choose another profile, or wait with --wait-for-pools`,
+    );
+  }
 }
 
 interface Starting {
@@ -130,9 +133,11 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
 function followed(id: string, client: Client, newClient: () => Promise<Client>): FollowedRun {
   const run: FollowedRun = {
     id,
+    client,
     handle: client.workflow.getHandle(`run-${id}`),
     reconnect: async () => {
-      run.handle = (await newClient()).workflow.getHandle(`run-${id}`);
+      run.client = await newClient();
+      run.handle = run.client.workflow.getHandle(`run-${id}`);
     },
   };
   return run;

@@ -15,6 +15,8 @@ export interface RunChoice {
   params: Record<string, string>;
   recompute?: { stage: string; reason: string };
   maxInFlight: number;
+  /** Start although nobody serves a pool that a stage asks for. */
+  waitForPools: boolean;
 }
 
 /** Makes what a spec asks for. When the store has all of it, nothing of Temporal is even loaded. */
@@ -62,6 +64,7 @@ function parseChoice(args: string[]): RunChoice {
       recompute: { type: 'string' },
       reason: { type: 'string' },
       'max-in-flight': { type: 'string', default: '64' },
+      'wait-for-pools': { type: 'boolean', default: false },
     },
   });
   const [spec, ...more] = positionals;
@@ -77,6 +80,7 @@ function parseChoice(args: string[]): RunChoice {
   return {
     spec,
     maxInFlight,
+    waitForPools: values['wait-for-pools'],
     params: Object.fromEntries(values.param.map(parseParam)),
     ...(values.profile === undefined ? {} : { profile: values.profile }),
     ...(recompute === undefined || reason === undefined ? {} : { recompute: { stage: recompute, reason } }),

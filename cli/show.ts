@@ -10,6 +10,7 @@ import { findRun, keysOfRun, type StoredRun } from './find-run.ts';
 import { lastLogLines } from './job-logs.ts';
 import { liveRuns } from './live-states.ts';
 import { paint } from './paint.ts';
+import { describePoolWait } from './pool-queues.ts';
 import { describeProgress, readStageProgress } from './progress.ts';
 
 interface ShownStage {
@@ -55,16 +56,19 @@ async function showStages({ invocation, paths, store, run }: Showing): Promise<S
   const keys = new Map(await keysOfRun(store, run, invocation.installation.root));
   const live = run.finished === undefined ? await liveRuns(invocation, paths) : undefined;
   const states = await live?.states(run.started.run);
-  await live?.close();
   const ended = new Map(run.finished?.stages.map((stage) => [stage.stage, stage.outcome]));
-  return await Promise.all(
-    run.plan.stages.map(async ({ name, kind }) => {
+  const shown = await Promise.all(
+    run.plan.stages.map(async ({ name, kind, pool }) => {
       const now = states?.get(name);
       const key = (now !== undefined && 'key' in now ? now.key : undefined) ?? keys.get(name) ?? null;
       const state = ended.get(name) ?? now?.kind;
-      return { stage: name, kind, key, ...(await showKey({ store, work: paths.work, key, state })) };
+      const stage = { stage: name, kind, key, ...(await showKey({ store, work: paths.work, key, state })) };
+      const wait = now?.kind === 'running' ? await live?.wait({ key: now.key, pool }) : undefined;
+      return wait === undefined ? stage : { ...stage, progress: describePoolWait(wait) };
     }),
   );
+  await live?.close();
+  return shown;
 }
 
 interface KeyAtWork {

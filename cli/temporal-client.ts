@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../core/errors.ts';
 import { namedCluster } from '../workers/cluster.ts';
+import { dataConverter } from '../workers/data-converter.ts';
 import type { WorkerSettings } from '../workers/worker-settings.ts';
 import type { Invocation } from './command.ts';
 
@@ -19,14 +20,19 @@ export function workerSettings({ env, installation }: Invocation, home: string):
 export async function connectClient(
   env: NodeJS.ProcessEnv,
   port: number | undefined,
-  tries = 100,
+  // A home's own server may be starting; a named cluster that refuses us would do so again.
+  tries = port === undefined ? 3 : 100,
 ): Promise<Client> {
   const named = port === undefined ? namedCluster(env) : undefined;
   const options = port === undefined ? (named?.connectionOptions ?? {}) : { address: `127.0.0.1:${port}` };
   for (let left = tries; ; left--) {
     try {
       const connection = await Connection.connect(options);
-      return new Client({ connection, namespace: named?.namespace ?? 'default' });
+      return new Client({
+        connection,
+        namespace: named?.namespace ?? 'default',
+        ...dataConverter(env),
+      });
     } catch (error) {
       if (left <= 1)
         throw new Failure('TIMEOUT', `Temporal does not answer: ${String(error)}`, { cause: error });

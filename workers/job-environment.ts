@@ -1,9 +1,10 @@
 /** What a job sees of its worker's environment: enough to find programs, and no credential. */
 const inherited = ['PATH', 'HOME', 'TMPDIR', 'TZ', 'LD_LIBRARY_PATH', 'CUDA_VISIBLE_DEVICES'] as const;
 
-export function jobEnvironment(env: NodeJS.ProcessEnv): Record<string, string> {
+/** `more`: what a pool lets through besides. */
+export function jobEnvironment(env: NodeJS.ProcessEnv, more: readonly string[] = []): Record<string, string> {
   return Object.fromEntries(
-    inherited.flatMap((name) => {
+    [...inherited, ...more].flatMap((name) => {
       const value = env[name];
       return value === undefined ? [] : [[name, value]];
     }),

@@ -1,14 +1,26 @@
+import type { FailureCode } from '../../core/errors.ts';
 import type { JobFolder } from '../job-folder.ts';
+import type { StageResources } from '../stage-request.ts';
 
 /** How a job is started: the program, and what is added to the few variables that every job gets. */
 export interface JobCommand {
   runner: 'engine' | 'node' | 'command';
   argv: readonly string[];
   env: Readonly<Record<string, string>>;
+  /** Variable -> name of the secret whose value it holds; the launcher gets the value to the job and writes it nowhere. */
+  secrets: Readonly<Record<string, string>>;
   /** Where it is started: its own folder for a user's command. */
   cwd: string;
   /** Processes of one job, for launchers that start several. */
   ranks: number;
+  /** What the stage asks for: for launchers that ask a scheduler. */
+  resources: StageResources;
+}
+
+/** Why a job ended that left no done-manifest, as far as its launcher knows. */
+export interface JobCause {
+  code: FailureCode;
+  message: string;
 }
 
 export type JobState = 'running' | 'ended' | 'unknown';
@@ -20,6 +32,8 @@ export type JobState = 'running' | 'ended' | 'unknown';
  */
 export interface Launcher {
   readonly name: string;
+  /** Jobs run here and share this host's CPUs; false where a scheduler gives them theirs. */
+  readonly usesThisHost: boolean;
   start(folder: JobFolder, command: JobCommand): Promise<void>;
   /** `unknown`: started on another host, or never. */
   poll(folder: JobFolder): Promise<JobState>;
@@ -31,4 +45,6 @@ export interface Launcher {
   dumpStacks?(folder: JobFolder): Promise<string>;
   /** Files that hold what the job wrote, one for each rank. */
   logs(folder: JobFolder): Promise<string[]>;
+  /** Undefined when the launcher knows no more than the job's own files say. */
+  cause(folder: JobFolder): Promise<JobCause | undefined>;
 }

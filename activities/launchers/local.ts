@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readText, writeWhole, type JobFolder } from '../job-folder.ts';
 import type { JobCommand, JobState, Launcher } from './launcher.ts';
+import { resolveSecrets, type SecretReader } from './secrets.ts';
 import type { WarmEngine } from './warm-engine.ts';
 import type { Spawner } from './spawner.ts';
 import { dumpStacks } from './dump-stacks.ts';
@@ -15,24 +16,36 @@ import { killAll, processTree } from './process-tree.ts';
  */
 const wrapper = `trap : TERM INT; note=$1; shift; "$@"; printf '%s\\n' "$?" > "$note"`;
 
+export interface LocalOptions {
+  spawner: Spawner;
+  warmEngine?: Pick<WarmEngine, 'start'>;
+  secret?: SecretReader;
+  pySpy?: string;
+}
+
 /** Jobs of this host, each a detached process group, found again by host, pid and start time. */
 export class LocalLauncher implements Launcher {
   readonly name = 'local';
+  readonly usesThisHost = true;
   readonly #spawner: Spawner;
+  readonly #secret: SecretReader;
   readonly #warm: Pick<WarmEngine, 'start'> | undefined;
   readonly #pySpy: string;
   /** Ends of the jobs that this process started: no need to poll for those. */
   readonly #ends = new Map<string, Promise<unknown>>();
 
-  constructor(options: { spawner: Spawner; warmEngine?: Pick<WarmEngine, 'start'>; pySpy?: string }) {
+  constructor(options: LocalOptions) {
     this.#spawner = options.spawner;
+    this.#secret = options.secret ?? (() => undefined);
     this.#warm = options.warmEngine;
     this.#pySpy = options.pySpy ?? 'py-spy';
   }
 
   async start(folder: JobFolder, command: JobCommand): Promise<void> {
-    const warm = command.runner === 'engine' ? await this.#warm?.start(folder, command) : undefined;
-    await writeWhole(folder.process, warm ?? (await this.#spawn(folder, command)));
+    const env = { ...command.env, ...resolveSecrets(command.secrets, this.#secret) };
+    const whole = { ...command, env };
+    const warm = command.runner === 'engine' ? await this.#warm?.start(folder, whole) : undefined;
+    await writeWhole(folder.process, warm ?? (await this.#spawn(folder, whole)));
   }
 
   async poll(folder: JobFolder): Promise<JobState> {
@@ -77,6 +90,10 @@ export class LocalLauncher implements Launcher {
 
   async logs(folder: JobFolder): Promise<string[]> {
     return [folder.log];
+  }
+
+  async cause(): Promise<undefined> {
+    return undefined;
   }
 
   async #spawn(folder: JobFolder, command: JobCommand): Promise<ProcessIdentity> {

@@ -1,7 +1,6 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { JobFolder } from '../job-folder.ts';
-import type { JobCommand, JobState, Launcher } from './launcher.ts';
+import type { JobCause, JobCommand, JobState, Launcher } from './launcher.ts';
+import { listRankLogs } from './rank-logs.ts';
 
 /**
  * Several ranks of one engine job on this host, under torchrun, whose process is found, signalled and
@@ -10,6 +9,7 @@ import type { JobCommand, JobState, Launcher } from './launcher.ts';
  */
 export class TorchrunLauncher implements Launcher {
   readonly name = 'torchrun';
+  readonly usesThisHost = true;
   readonly #local: Launcher;
   readonly #python: string;
 
@@ -42,19 +42,20 @@ export class TorchrunLauncher implements Launcher {
     return (await this.#local.dumpStacks?.(folder)) ?? '';
   }
 
-  /** torchrun's own log, then `ranks/<run>/attempt_0/<rank>/{stdout,stderr}.log`. */
+  /** torchrun's own log, then one file for each rank. */
   async logs(folder: JobFolder): Promise<string[]> {
-    const ranks = join(folder.path, 'ranks');
-    const names = await readdir(ranks, { recursive: true }).catch(() => []);
-    const logs = names.filter((name) => /\d+\/(stdout|stderr)\.log$/.test(name)).sort();
-    return [folder.log, ...logs.map((name) => join(ranks, name))];
+    return [folder.log, ...(await listRankLogs(folder))];
+  }
+
+  cause(folder: JobFolder): Promise<JobCause | undefined> {
+    return this.#local.cause(folder);
   }
 
   /** No restarts here: another attempt is the control plane's decision, and has a lease of its own. */
   #argv(folder: JobFolder, ranks: number): string[] {
     return [
       ...[this.#python, '-m', 'torch.distributed.run', '--standalone', '--max-restarts', '0'],
-      ...['--nproc-per-node', String(ranks), '--log-dir', join(folder.path, 'ranks'), '--redirects', '3'],
+      ...['--nproc-per-node', String(ranks), '--log-dir', folder.ranks, '--redirects', '3'],
       ...['-m', 'fretsaw_engine', folder.job],
     ];
   }

@@ -20,7 +20,16 @@ const steps = {
   test: ['node', ['infra/setup/test.mjs']],
 };
 /** Debian packages that a test suite uses; absent ones are counted as skipped tests. */
-const systemPackages = ['radosgw', 'ceph-mon', 'ceph-osd', 'ceph-common', 'uuid-runtime', 'curl'];
+const systemPackages = [
+  'radosgw',
+  'ceph-mon',
+  'ceph-osd',
+  'ceph-common',
+  'uuid-runtime',
+  'curl',
+  'slurm-wlm',
+  'munge',
+];
 
 main();
 

@@ -114,6 +114,7 @@ export class JobRig {
 
   #makeDeps(): ActivityDeps {
     const local = new LocalLauncher({ spawner: this.#spawner, pySpy: programPaths.pySpy(root) });
+    const torchrun = new TorchrunLauncher(local, programPaths.python(root));
     const handle = { signal: async (...said: unknown[]) => void this.told.push(said) };
     return {
       store: this.store,
@@ -126,7 +127,7 @@ export class JobRig {
       versions: { pretrain: '1', command: '1' },
       codes: { pretrain: digestFromHex('0'.repeat(64)) },
       tools: {},
-      launchers: { local, torchrun: new TorchrunLauncher(local, programPaths.python(root)) },
+      launcherFor: ({ runner, ranks }) => (runner === 'engine' && ranks > 1 ? torchrun : local),
       cpuSlots: new CpuSlots(2),
       programs: {
         python: programPaths.python(root),

@@ -49,9 +49,11 @@ test(
     await launcher.start(job, {
       runner: 'engine',
       argv: [],
+      secrets: {},
       env: { PATH: process.env['PATH'] ?? '', PYTHONPATH: folder, OMP_NUM_THREADS: '1' },
       cwd: job.path,
       ranks: 2,
+      resources: { cpus: 1, gpus: 2 },
     });
     while ((await launcher.poll(job)) === 'running') await launcher.wait(job, 1000);
     expect(await job.readExit()).not.toBe(0);

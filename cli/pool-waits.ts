@@ -1,0 +1,29 @@
+import type { Client } from '@temporalio/client';
+import { ownPools } from '../workers/worker-settings.ts';
+import type { LiveView } from './live-view.ts';
+import { findPoolWait } from './pool-queues.ts';
+
+const lookMs = 3000;
+
+/** Tells a view, every few seconds, which stages wait for a worker of their pool. */
+export class PoolWaits {
+  readonly #view: Pick<LiveView, 'running' | 'setWait'>;
+  #lookedAt = 0;
+
+  constructor(view: Pick<LiveView, 'running' | 'setWait'>) {
+    this.#view = view;
+  }
+
+  async look(client: Client): Promise<void> {
+    if (Date.now() - this.#lookedAt < lookMs) return;
+    this.#lookedAt = Date.now();
+    const asked = this.#view.running.filter(({ pool }) => !ownPools.has(pool));
+    await Promise.all(
+      asked.map(async (stage) => {
+        // A stage that has just ended is not found; a server that is away is found again by others.
+        const wait = await findPoolWait(client, stage).catch(() => undefined);
+        this.#view.setWait(stage.name, wait);
+      }),
+    );
+  }
+}

@@ -1,0 +1,93 @@
+import { parseArgs } from 'node:util';
+import type { Pool } from '../compiler/pool.ts';
+import { homePaths } from '../workers/home.ts';
+import { withCredentials } from '../workers/read-credentials.ts';
+import { Session } from '../workers/session.ts';
+import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
+import { printDiagnostics } from './diagnostics.ts';
+import { loadPool } from './load-pool.ts';
+import { workerSettings } from './temporal-client.ts';
+
+/** Serves one pool until it is told to stop; its jobs go on, and the pool's next worker finds them. */
+export const command: Command = {
+  async run(invocation) {
+    const { values } = parseArgs({
+      args: invocation.args,
+      options: { pool: { type: 'string' }, check: { type: 'boolean', default: false } },
+    });
+    if (values.pool === undefined) throw new UsageError('expected --pool <name>');
+    const loaded = loadPool(values.pool, invocation);
+    if (!loaded.ok) {
+      printDiagnostics(loaded.error, invocation);
+      return exitCodes.usage;
+    }
+    if (values.check) return tellPool(loaded.value, invocation);
+    await servePool(loaded.value, invocation);
+    return exitCodes.ok;
+  },
+};
+
+/** What a pool's file comes to, with defaults. */
+function tellPool(pool: Pool, { terminal }: Invocation): number {
+  terminal.out(`${JSON.stringify(pool, null, 1)}\n`);
+  return exitCodes.ok;
+}
+
+async function servePool(pool: Pool, invocation: Invocation): Promise<void> {
+  const env = withCredentials(invocation.env, pool.credentials);
+  const paths = homePaths(pool.home === undefined ? env : { FRETSAW_HOME: pool.home }, invocation.cwd);
+  const settings = workerSettings({ ...invocation, env }, paths.root);
+  const stopped = new AbortController();
+  const stop = (): void => {
+    stopped.abort();
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+  const server = new ServerPort();
+  const session = settings.isEmbedded
+    ? await Session.open(paths, settings, (what) => {
+        invocation.terminal.err(`${what} had ended and was started again\n`);
+        server.isAt(session?.port);
+      })
+    : undefined;
+  try {
+    const { runPool } = await import('../workers/run-pool.ts');
+    while (!stopped.signal.aborted) {
+      const moved = server.follow(session?.port);
+      const signal = AbortSignal.any([stopped.signal, moved]);
+      await runPool({ settings, pool, env, signal, onReady: readyTeller(pool, invocation) });
+    }
+  } finally {
+    await session?.close();
+    process.off('SIGTERM', stop);
+    process.off('SIGINT', stop);
+  }
+}
+
+/** An embedded server that had to take another port is found by a new connection only. */
+class ServerPort {
+  #port: number | undefined;
+  #moved = new AbortController();
+
+  follow(port: number | undefined): AbortSignal {
+    this.#port = port;
+    this.#moved = new AbortController();
+    return this.#moved.signal;
+  }
+
+  isAt(port: number | undefined): void {
+    if (port !== this.#port) this.#moved.abort();
+  }
+}
+
+function readyTeller({ name, slots, launcher, allow }: Pool, { json, terminal }: Invocation) {
+  return ({ namespace, queue }: { namespace: string; queue: string }): void => {
+    if (json) terminal.out(`${JSON.stringify({ pool: name, state: 'serving', namespace, queue, slots })}\n`);
+    else {
+      const who = allow === undefined ? 'anybody' : allow.map((signer) => signer.name).join(', ');
+      terminal.err(
+        `pool ${name}: serving queue ${queue} of namespace ${namespace}: ${slots} slots, launcher ${launcher}, for plans of ${who}\n`,
+      );
+    }
+  };
+}

@@ -1,0 +1,48 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { readPool } from '../../compiler/read-pool.ts';
+import { renderDiagnostics } from '../../compiler/render-diagnostics.ts';
+
+const pools = new URL('../../infra/pools/', import.meta.url);
+
+test('every pool of infra/pools is right, and has the name of its file', () => {
+  const files = readdirSync(pools);
+  expect(files).toContain('h100x8.yaml');
+  for (const file of files) {
+    const read = readPool(file, readFileSync(new URL(file, pools), 'utf8'));
+    if (!read.ok) throw new Error(renderDiagnostics(read.error));
+    expect(`${read.value.name}.yaml`).toBe(file);
+  }
+});
+
+test('what is not written has its default', () => {
+  const read = readPool('a.yaml', 'fretsaw: pool/v1\nname: a\nlauncher: slurm\nslurm: {}\n');
+  expect(read).toEqual({
+    ok: true,
+    value: {
+      fretsaw: 'pool/v1',
+      name: 'a',
+      launcher: 'slurm',
+      slots: 1,
+      jobs: { env: [] },
+      slurm: { gpus_per_node: 8, options: [], poll_seconds: 5 },
+    },
+  });
+});
+
+test('a wrong pool is told all at once, each fault at its place', async () => {
+  const file = new URL('../fixtures/pools/wrong.yaml', import.meta.url);
+  const read = readPool('wrong.yaml', readFileSync(file, 'utf8'));
+  const expected = new URL('../fixtures/pools/wrong.expected.txt', import.meta.url).pathname;
+  await expect(read.ok ? '' : renderDiagnostics(read.error)).toMatchFileSnapshot(expected);
+});
+
+test('a launcher without its settings, and no text at all, are faults', () => {
+  const codes = (yaml: string): string[] => {
+    const read = readPool('a.yaml', yaml);
+    return read.ok ? [] : read.error.map(({ code }) => code);
+  };
+  expect(codes('fretsaw: pool/v1\nname: a\nlauncher: slurm\n')).toEqual(['MISSING_SETTING']);
+  expect(codes('')).toEqual(['MISSING_SETTING', 'MISSING_SETTING']);
+  expect(codes('- a')).toEqual(['WRONG_TYPE']);
+});

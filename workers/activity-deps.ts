@@ -1,0 +1,64 @@
+import type { Client } from '@temporalio/client';
+import { cpus, hostname } from 'node:os';
+import { join } from 'node:path';
+import { CpuSlots } from '../activities/cpu-slots.ts';
+import type { ActivityDeps } from '../activities/deps.ts';
+import { kindVersions } from '../activities/kind-versions.ts';
+import type { Pool } from '../compiler/pool.ts';
+import { sha256Text } from '../store/sha256.ts';
+import { openHomeStore, type HomePaths } from './home.ts';
+import { jobEnvironment, secretReader } from './job-environment.ts';
+import { notifierOf } from './notifier.ts';
+import { openLaunchers, type Launchers } from './launchers.ts';
+import { poolQueueOf, programPaths, taskQueuesOf, type WorkerSettings } from './worker-settings.ts';
+
+export interface WorkerInputs {
+  settings: WorkerSettings;
+  paths: HomePaths;
+  env: NodeJS.ProcessEnv;
+  client: Client;
+  /** The pool that this worker serves; absent for a home's own. */
+  pool?: Pool;
+}
+
+/** What the activities of one worker are given, and what is to be closed after them. */
+export function activityDeps(inputs: WorkerInputs): { deps: ActivityDeps; launchers: Launchers } {
+  const { settings, paths, env, client, pool } = inputs;
+  const jobEnv = jobEnvironment(env, pool?.jobs.env);
+  const secret = secretReader(env);
+  const launchers = openLaunchers({
+    root: settings.root,
+    log: join(paths.worker, 'zygote.log'),
+    jobEnv,
+    env,
+    secret,
+    home: paths.root,
+    ...(pool === undefined ? {} : { pool }),
+  });
+  const root = pool?.installation ?? settings.root;
+  const deps: ActivityDeps = {
+    store: openHomeStore(paths.root),
+    home: { work: paths.work, downloads: paths.downloads },
+    client,
+    queues: taskQueuesOf(settings),
+    poolQueue: poolQueueOf(settings),
+    host: hostname(),
+    pid: process.pid,
+    ...kindVersions(settings.root),
+    tools: { node: process.versions.node },
+    launcherFor: launchers.launcherFor,
+    programs: {
+      python: programPaths.python(root),
+      engine: programPaths.engine(root),
+      node: pool?.installation === undefined ? process.execPath : 'node',
+      job: programPaths.job(root),
+      env: jobEnv,
+    },
+    cpuSlots: new CpuSlots(cpus().length),
+    keepJobFiles: env['FRETSAW_KEEP_JOB_FILES'] === '1',
+    sha256: sha256Text,
+    ...notifierOf(env),
+    secret,
+  };
+  return { deps, launchers };
+}
