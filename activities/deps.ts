@@ -1,4 +1,5 @@
 import type { Client } from '@temporalio/client';
+import type { AllowedSigner } from '../compiler/pool.ts';
 import type { Digest, Sha256 } from '../core/digest.ts';
 import type { Store } from '../store/store.ts';
 import type { CpuSlots } from './cpu-slots.ts';
@@ -52,4 +53,6 @@ export interface ActivityDeps {
   /** Tells people what happens in runs; absent where nobody asked for that. */
   notifier?: (notice: Notice) => Promise<void>;
   secret: SecretReader;
+  /** Whose plans this worker's pool runs; absent: anybody's. */
+  allow?: readonly AllowedSigner[];
 }

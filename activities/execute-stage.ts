@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { Failure, isFailure } from '../core/errors.ts';
 import type { KeyDocument } from '../core/keys.ts';
 import { writeAttempt, type AttemptPredicate } from '../lineage/attempt.ts';
+import { checkAllowed } from './check-allowed.ts';
 import { commandCpus } from './cpu-slots.ts';
 import { collectOutputs } from './collect-outputs.ts';
 import type { ActivityDeps } from './deps.ts';
@@ -12,6 +13,7 @@ import { keepLogs } from './keep-logs.ts';
 import { readKeyDocument } from './key-document.ts';
 import { kindNamed } from '../kinds/registry.ts';
 import type { Launcher } from './launchers/launcher.ts';
+import { maskSecrets } from './mask-secrets.ts';
 import { prepareJob } from './prepare-job.ts';
 import { lookUpStage } from './look-up-stage.ts';
 import { publishStage } from './publish-stage.ts';
@@ -53,6 +55,7 @@ export async function executeStage(
 
 async function makeOutputs(deps: ActivityDeps, request: StageRequest, pulse: Pulse): Promise<AttemptEnd> {
   const document = await readDocument(deps, request);
+  await checkAllowed(deps, request, document);
   const work: Work = { deps, request, document, pulse, launcher: launcherOf(deps, request, document) };
   const taken = await takeAttempt(work);
   if (taken.kind === 'stored') return { kind: 'stored' };
@@ -89,6 +92,7 @@ async function runJob(work: Work, taken: TakenAttempt): Promise<Outputs> {
     await superviseJob(work, taken);
   } finally {
     giveBack();
+    await maskSecrets(work, folder);
   }
   return await collectOutputs(work, folder);
 }

@@ -1,5 +1,5 @@
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
-import { isFailure } from '../core/errors.ts';
+import { isFailure, type Failure } from '../core/errors.ts';
 
 /**
  * The one place where the world's failures become Temporal's: type = code, nonRetryable = !retryable.
@@ -12,7 +12,7 @@ export function toApplicationFailure(error: unknown): Error {
       type: error.code,
       message: error.message,
       nonRetryable: !error.retryable,
-      details: [error.details],
+      details: [numbersOf(error)],
     });
   }
   if (error instanceof Error && 'code' in error && error.code === 'ENOSPC') {
@@ -20,6 +20,11 @@ export function toApplicationFailure(error: unknown): Error {
   }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return ApplicationFailure.create({ type: 'ENGINE_BUG', message, nonRetryable: true });
+}
+
+/** Text that a job wrote stays in its attempt's note and log: histories hold names, numbers and digests. */
+function numbersOf({ details }: Failure): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(details).filter(([, value]) => typeof value === 'number'));
 }
 
 /** Wraps every function of `activities` so that what it throws has a code. */

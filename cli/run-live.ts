@@ -12,6 +12,7 @@ import { Session } from '../workers/session.ts';
 import { taskQueuesOf, type WorkerSettings } from '../workers/worker-settings.ts';
 import type { RunRequest, RunSummary, StageOutcome } from '../workflows/index.ts';
 import { exitCodes, UsageError } from './command.ts';
+import { approvePlan } from './approve-plan.ts';
 import { findOpenRun, type RunMemo } from './open-runs.ts';
 import { followRun, type FollowedRun } from './follow-run.ts';
 import { LiveView } from './live-view.ts';
@@ -104,6 +105,7 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
   });
   if (open !== undefined) return followed(open, client, newClient);
   await store.documents.create(`runs/${id}/plan`, text);
+  await approvePlan(store, { run: id, plan: planDigest }, invocation);
   await writeStart(live, id, planDigest);
   const request: RunRequest = {
     run: id,

@@ -26,6 +26,7 @@ export const failureCodes = [
   'UNSAFE_PATH',
   'GATE_FAILED',
   'NO_POOL',
+  'NOT_ALLOWED',
 ] as const;
 
 export type FailureCode = (typeof failureCodes)[number];
@@ -68,6 +69,7 @@ export const defaultAnswers: Readonly<Record<FailureCode, FailureAnswer>> = {
   UNSAFE_PATH: 'stop',
   GATE_FAILED: 'stop',
   NO_POOL: 'stop',
+  NOT_ALLOWED: 'stop',
 };
 
 export function isFailureCode(text: string): text is FailureCode {

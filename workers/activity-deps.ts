@@ -6,6 +6,7 @@ import type { ActivityDeps } from '../activities/deps.ts';
 import { kindVersions } from '../activities/kind-versions.ts';
 import type { Pool } from '../compiler/pool.ts';
 import { sha256Text } from '../store/sha256.ts';
+import { findUser } from './find-user.ts';
 import { openHomeStore, type HomePaths } from './home.ts';
 import { jobEnvironment, secretReader } from './job-environment.ts';
 import { notifierOf } from './notifier.ts';
@@ -24,7 +25,7 @@ export interface WorkerInputs {
 /** What the activities of one worker are given, and what is to be closed after them. */
 export function activityDeps(inputs: WorkerInputs): { deps: ActivityDeps; launchers: Launchers } {
   const { settings, paths, env, client, pool } = inputs;
-  const jobEnv = jobEnvironment(env, pool?.jobs.env);
+  const jobEnv = { ...jobEnvironment(env, pool?.jobs.env), ...userEnvironment(pool) };
   const secret = secretReader(env);
   const launchers = openLaunchers({
     root: settings.root,
@@ -59,6 +60,14 @@ export function activityDeps(inputs: WorkerInputs): { deps: ActivityDeps; launch
     sha256: sha256Text,
     ...notifierOf(env),
     secret,
+    ...(pool?.allow === undefined ? {} : { allow: pool.allow }),
   };
   return { deps, launchers };
+}
+
+/** Another user's jobs have its home, not the worker's. */
+function userEnvironment(pool: Pool | undefined): Record<string, string> {
+  if (pool?.jobs.user === undefined) return {};
+  const { name, home } = findUser(pool.jobs.user);
+  return { HOME: home, USER: name };
 }

@@ -2,11 +2,13 @@ import type { ActivityDeps } from '../activities/deps.ts';
 import { LocalLauncher } from '../activities/launchers/local.ts';
 import { Spawner } from '../activities/launchers/spawner.ts';
 import { TorchrunLauncher } from '../activities/launchers/torchrun.ts';
+import type { JobUser } from '../activities/launchers/job-user.ts';
 import type { SecretReader } from '../activities/launchers/secrets.ts';
 import { SlurmClient } from '../activities/launchers/slurm/slurm-client.ts';
 import { SlurmLauncher } from '../activities/launchers/slurm/slurm.ts';
 import { WarmEngine } from '../activities/launchers/warm-engine.ts';
 import type { Pool, SlurmSettings } from '../compiler/pool.ts';
+import { findUser } from './find-user.ts';
 import { programPaths } from './worker-settings.ts';
 
 export interface Launchers {
@@ -40,13 +42,19 @@ function slurmLaunchers(
   pool: Pool,
 ): Launchers {
   const installation = pool.installation ?? root;
-  const client = new SlurmClient({ env: slurmEnvironment(env), pollMs: settings.poll_seconds * 1000 });
+  const as = userOf(pool);
+  const client = new SlurmClient({
+    env: slurmEnvironment(env),
+    pollMs: settings.poll_seconds * 1000,
+    ...as,
+  });
   const slurm = new SlurmLauncher({
     client,
     settings,
     python: programPaths.python(installation),
     paths: [home, installation],
     secret,
+    ...as,
   });
   return { launcherFor: () => slurm, close: () => undefined };
 }
@@ -58,7 +66,7 @@ function slurmEnvironment(env: NodeJS.ProcessEnv): Record<string, string> {
 }
 
 /** Several ranks need torchrun to bring them together. */
-function localLaunchers({ root, log, jobEnv, secret }: LauncherInputs): Launchers {
+function localLaunchers({ root, log, jobEnv, secret, pool }: LauncherInputs): Launchers {
   const python = programPaths.python(root);
   const warmEngine = new WarmEngine({
     python,
@@ -66,7 +74,13 @@ function localLaunchers({ root, log, jobEnv, secret }: LauncherInputs): Launcher
     log,
   });
   const spawner = new Spawner(programPaths.spawner(root));
-  const local = new LocalLauncher({ spawner, warmEngine, secret, pySpy: programPaths.pySpy(root) });
+  const local = new LocalLauncher({
+    spawner,
+    warmEngine,
+    secret,
+    pySpy: programPaths.pySpy(root),
+    ...userOf(pool),
+  });
   const torchrun = new TorchrunLauncher(local, python);
   return {
     launcherFor: ({ runner, ranks }) => (runner === 'engine' && ranks > 1 ? torchrun : local),
@@ -75,4 +89,8 @@ function localLaunchers({ root, log, jobEnv, secret }: LauncherInputs): Launcher
       spawner.close();
     },
   };
+}
+
+function userOf(pool: Pool | undefined): { user?: JobUser } {
+  return pool?.jobs.user === undefined ? {} : { user: findUser(pool.jobs.user) };
 }

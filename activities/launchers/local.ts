@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readText, writeWhole, type JobFolder } from '../job-folder.ts';
 import type { JobCommand, JobState, Launcher } from './launcher.ts';
+import { handOver, type JobUser } from './job-user.ts';
 import { resolveSecrets, type SecretReader } from './secrets.ts';
 import type { WarmEngine } from './warm-engine.ts';
 import type { Spawner } from './spawner.ts';
@@ -21,6 +22,8 @@ export interface LocalOptions {
   warmEngine?: Pick<WarmEngine, 'start'>;
   secret?: SecretReader;
   pySpy?: string;
+  /** Jobs run as this user, in folders that are its own. */
+  user?: JobUser;
 }
 
 /** Jobs of this host, each a detached process group, found again by host, pid and start time. */
@@ -31,11 +34,13 @@ export class LocalLauncher implements Launcher {
   readonly #secret: SecretReader;
   readonly #warm: Pick<WarmEngine, 'start'> | undefined;
   readonly #pySpy: string;
+  readonly #user: JobUser | undefined;
   /** Ends of the jobs that this process started: no need to poll for those. */
   readonly #ends = new Map<string, Promise<unknown>>();
 
   constructor(options: LocalOptions) {
     this.#spawner = options.spawner;
+    this.#user = options.user;
     this.#secret = options.secret ?? (() => undefined);
     this.#warm = options.warmEngine;
     this.#pySpy = options.pySpy ?? 'py-spy';
@@ -44,7 +49,10 @@ export class LocalLauncher implements Launcher {
   async start(folder: JobFolder, command: JobCommand): Promise<void> {
     const env = { ...command.env, ...resolveSecrets(command.secrets, this.#secret) };
     const whole = { ...command, env };
-    const warm = command.runner === 'engine' ? await this.#warm?.start(folder, whole) : undefined;
+    // The warm engine is the worker's own process, and its jobs would be the worker's user's.
+    const isWarm = command.runner === 'engine' && this.#user === undefined;
+    if (this.#user !== undefined) await handOver(folder.path, this.#user);
+    const warm = isWarm ? await this.#warm?.start(folder, whole) : undefined;
     await writeWhole(folder.process, warm ?? (await this.#spawn(folder, whole)));
   }
 
@@ -102,6 +110,7 @@ export class LocalLauncher implements Launcher {
       cwd: command.cwd,
       env: command.env,
       log: folder.log,
+      ...(this.#user === undefined ? {} : { user: { uid: this.#user.uid, gid: this.#user.gid } }),
     });
     this.#ends.set(folder.path, ended);
     void ended.then(() => this.#ends.delete(folder.path));

@@ -9,6 +9,8 @@ export interface SpawnRequest {
   cwd: string;
   env: Readonly<Record<string, string>>;
   log: string;
+  /** Who it runs as; absent: the worker's own user. */
+  user?: { uid: number; gid: number };
 }
 
 /** `started` without an identity: it could not be started, or was gone at once. */
@@ -29,10 +31,16 @@ export function serveSpawner(): void {
   });
 }
 
-function start({ id, argv, cwd, env, log }: SpawnRequest): void {
+function start({ id, argv, cwd, env, log, user }: SpawnRequest): void {
   const [program = '', ...args] = argv;
   const file = openSync(log, 'a');
-  const child = spawn(program, args, { cwd, env: { ...env }, detached: true, stdio: ['ignore', file, file] });
+  const child = spawn(program, args, {
+    cwd,
+    env: { ...env },
+    detached: true,
+    stdio: ['ignore', file, file],
+    ...user,
+  });
   closeSync(file);
   let hasAnswered = false;
   const answer = (identity: ProcessIdentity | undefined, error: string | undefined): void => {

@@ -65,8 +65,10 @@ export class SlurmRig {
   }
 
   async until(what: () => boolean | Promise<boolean>, seconds = 60): Promise<void> {
-    for (const end = Date.now() + seconds * 1000; !(await what()); await sleep(200)) {
+    const end = Date.now() + seconds * 1000;
+    while (!(await what())) {
       if (Date.now() > end) throw new Error(`waited ${seconds} s in vain for ${String(what)}`);
+      await sleep(200);
     }
   }
 

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Failure } from '../../../core/errors.ts';
+import type { JobUser } from '../job-user.ts';
 import { parseAccounting, parseQueue, parseShown, type SlurmJob } from './slurm-state.ts';
 
 const run = promisify(execFile);
@@ -12,7 +13,7 @@ export interface SlurmClientOptions {
   /** Shortest time between two looks at the queue. */
   pollMs: number;
   /** Whose jobs they are; absent: this process's user. */
-  user?: { name: string; uid: number; gid: number };
+  user?: JobUser;
 }
 
 /** The few calls to Slurm's programs. All jobs of a worker are looked at in one call, however many ask. */

@@ -4,6 +4,7 @@ import type { SlurmSettings } from '../../../compiler/pool.ts';
 import { Failure } from '../../../core/errors.ts';
 import { exists, readText, writeWhole, type JobFolder } from '../../job-folder.ts';
 import type { JobCause, JobCommand, JobState, Launcher } from '../launcher.ts';
+import { handOver, type JobUser } from '../job-user.ts';
 import { listRankLogs } from '../rank-logs.ts';
 import { resolveSecrets, type SecretReader } from '../secrets.ts';
 import { jobScript } from './job-script.ts';
@@ -16,6 +17,8 @@ export interface SlurmLauncherOptions {
   python: string;
   paths: readonly string[];
   secret: SecretReader;
+  /** Whose jobs they are, as the client submits them. */
+  user?: JobUser;
 }
 
 /** What is noted of a job; by its name it is found again when the note was never written. */
@@ -41,10 +44,11 @@ export class SlurmLauncher implements Launcher {
   }
 
   async start(folder: JobFolder, command: JobCommand): Promise<void> {
-    const { client, settings, python, paths, secret } = this.#options;
+    const { client, settings, python, paths, secret, user } = this.#options;
     const name = jobName(folder);
     const script = jobScript(folder, command, { settings, name, python, paths });
     await writeFile(folder.script, script, { mode: 0o755 });
+    if (user !== undefined) await handOver(folder.path, user);
     const job = await client.submit(folder.script, resolveSecrets(command.secrets, secret));
     await writeWhole(folder.process, { launcher: 'slurm', job } satisfies SlurmNote);
   }
