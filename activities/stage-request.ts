@@ -1,4 +1,5 @@
 import type { ArtifactRef } from '../core/artifact.ts';
+import type { Json } from '../core/canonical-json.ts';
 import type { FailureAnswer, FailureCode } from '../core/errors.ts';
 import type { StageKey } from '../core/keys.ts';
 
@@ -18,6 +19,8 @@ export interface StageResources {
   gpus: number;
   micro_batch?: number;
   memory_gib?: number;
+  /** The server that answers (kinds with `runner: endpoint`). */
+  endpoint?: Json;
 }
 
 /** A job stalls when it has told nothing for `times` its usual gap between steps, and for `seconds`. */

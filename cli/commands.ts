@@ -158,6 +158,26 @@ Example:
     load: () => import('./costs.ts'),
   },
   {
+    name: 'serve',
+    summary: 'a checkpoint behind an OpenAI-compatible server, to chat with or to evaluate',
+    usage: 'fretsaw serve <checkpoint> [--port <n>] [--name <model>] [--threads <n>] [--batch <n>]',
+    details: `A checkpoint or an exported model: an artifact, or a folder. A checkpoint is exported to ONNX first, once.
+
+Options:
+  --host <address>        where to listen (127.0.0.1)
+  --port <n>              8000; 0 takes a free one
+  --name <model>          what clients call the model; the argument when absent
+  --threads <n>           of ONNX Runtime (1)
+  --batch <n>             answers in progress at once (16)
+  --queue <n>             requests that may wait; a further one is told 429 (256)
+  --max-new-tokens <n>    cap of an answer whose request names none (512)
+
+Example:
+  fretsaw serve fp8.checkpoint --port 8000
+`,
+    load: () => import('./serve.ts'),
+  },
+  {
     name: 'pin',
     summary: "write the digests of a spec's inputs into the spec",
     usage: 'fretsaw pin <spec> [<input>...] [--dry-run]',

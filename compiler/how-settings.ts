@@ -1,11 +1,13 @@
 import { defaultAnswers, failureAnswers, failureCodes, type FailureCode } from '../core/errors.ts';
 import { anyOf, choice, flag, integer, number, record, text, type Setting } from '../kinds/setting.ts';
+import { endpointSetting } from './endpoint-setting.ts';
 
 export const resourcesSetting = record('What one attempt may use. Never part of the key.', {
   cpus: integer('CPU cores.', { default: 1, minimum: 1, maximum: 4096 }),
   gpus: integer('GPUs over all hosts.', { default: 0, minimum: 0, maximum: 65_536 }),
   micro_batch: integer('Sequences on a device at once; the rest of the batch accumulates.', { minimum: 1 }),
   memory_gib: number('Host memory.', { exclusiveMinimum: 0, unit: 'GiB' }),
+  endpoint: endpointSetting,
 });
 
 /** Only running out of memory is mended by a smaller batch. */

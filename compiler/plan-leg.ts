@@ -76,7 +76,7 @@ export function planLeg(context: LegContext, declared: DeclaredLeg | undefined):
       ),
     ],
     ...how,
-    secrets: [...new Set(secretsIn(declared.settings))],
+    secrets: [...new Set([declared.settings, how.resources.endpoint ?? null].flatMap(secretsIn))],
   };
 }
 

@@ -17,6 +17,8 @@ export interface Resources {
   gpus: number;
   micro_batch?: number;
   memory_gib?: number;
+  /** The server that answers; see `resourcesSetting`. */
+  endpoint?: Json;
 }
 
 /** Where a stage stops by itself: `hours` of wall clock an attempt, `gpu_hours` over all attempts. */

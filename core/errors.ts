@@ -27,6 +27,7 @@ export const failureCodes = [
   'GATE_FAILED',
   'NO_POOL',
   'NOT_ALLOWED',
+  'ENDPOINT_DOWN',
 ] as const;
 
 export type FailureCode = (typeof failureCodes)[number];
@@ -70,6 +71,7 @@ export const defaultAnswers: Readonly<Record<FailureCode, FailureAnswer>> = {
   GATE_FAILED: 'stop',
   NO_POOL: 'stop',
   NOT_ALLOWED: 'stop',
+  ENDPOINT_DOWN: 'retry',
 };
 
 export function isFailureCode(text: string): text is FailureCode {

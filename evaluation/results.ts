@@ -60,4 +60,6 @@ export interface Timings {
   tokens: number;
   seconds: number;
   tokens_per_second: number;
+  /** How a server was shown to serve the model; null in process. */
+  served: object | null;
 }

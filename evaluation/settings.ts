@@ -8,6 +8,7 @@ export interface EvaluateSettings {
   /** By effort: the cap on what a model may write, in tokens. */
   maxNewTokens: ReadonlyMap<string, number>;
   batchSize: number;
+  runner: 'onnx' | 'endpoint';
   /** Greedy at temperature 0; the seed matters only above it. */
   decoding: Decoding;
 }
@@ -22,6 +23,7 @@ export function readEvaluateSettings(raw: unknown): EvaluateSettings {
     'batch_size',
     'seed',
     'temperature',
+    'runner',
   ]);
   const efforts = fields.has('efforts') ? fields.texts('efforts') : defaultEfforts;
   if (new Set(efforts).size !== efforts.length || efforts.length === 0) {
@@ -35,6 +37,7 @@ export function readEvaluateSettings(raw: unknown): EvaluateSettings {
   if (temperature < 0) throw new Failure('BAD_INPUT', `evaluate: temperature is ${temperature}`);
   return {
     efforts,
+    runner: readRunner(fields),
     maxNewTokens: readCaps(fields, efforts),
     batchSize: fields.has('batch_size') ? fields.integer('batch_size', 1) : 32,
     decoding: temperature === 0 ? { kind: 'greedy' } : { kind: 'sampled', temperature, seed },
@@ -52,4 +55,10 @@ function readCaps(fields: JsonFields, efforts: readonly string[]): Map<string, n
       return [effort, cap];
     }),
   );
+}
+
+function readRunner(fields: JsonFields): EvaluateSettings['runner'] {
+  const runner = fields.has('runner') ? fields.text('runner') : 'onnx';
+  if (runner === 'onnx' || runner === 'endpoint') return runner;
+  throw new Failure('BAD_INPUT', `evaluate: runner: expected onnx or endpoint, found ${runner}`);
 }

@@ -1,15 +1,15 @@
 import { decodeCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { effort } from './prepare.ts';
-import { integer, list, number, record, seed, settings } from './setting.ts';
+import { choice, integer, list, number, record, seed, settings } from './setting.ts';
 
 const cap = integer('Longest answer at this effort.', { minimum: 1, unit: 'tokens' });
 
 export const evaluateKind: Kind = {
   name: 'evaluate',
-  version: 1,
+  version: 2,
   summary:
-    'Tasks by efforts on ONNX Runtime: accuracy, tokens, cap-hit rate, share of answers with a final channel.',
+    'Tasks by efforts, on ONNX Runtime or a server: accuracy, tokens, cap-hit rate, share of answers with a final channel.',
   example:
     'evaluate: { kind: evaluate, inputs: { model: onnx.onnx, tasks: heldout.data }, with: { max_new_tokens: { low: 32, medium: 64, high: 96 } } }',
   with: settings(
@@ -19,6 +19,11 @@ export const evaluateKind: Kind = {
         minItems: 1,
         uniqueItems: true,
       }),
+      runner: choice(
+        'onnx: the exported model in the job’s process; endpoint: the OpenAI-compatible server of `resources.endpoint`, shown to serve this model first.',
+        ['onnx', 'endpoint'],
+        'onnx',
+      ),
       max_new_tokens: record('Longest answer by effort.', { low: cap, medium: cap, high: cap }),
       batch_size: integer('Examples in one batch.', { default: 32, minimum: 1, unit: 'examples' }),
       temperature: number('Sampling temperature; 0 takes the likeliest token.', {
@@ -31,7 +36,10 @@ export const evaluateKind: Kind = {
     ['max_new_tokens'],
   ),
   inputs: {
-    model: { description: 'The exported model.', types: ['onnx'] },
+    model: {
+      description: 'The exported model; a checkpoint for an endpoint.',
+      types: ['onnx', 'checkpoint'],
+    },
     tasks: { description: 'Examples with checkable answers.', types: ['dataset'] },
   },
   outputs: { results: 'results', timings: 'timings' },

@@ -7,7 +7,13 @@ type Stage = (job: NodeJob) => Promise<void>;
 
 /** Kinds whose stages run in Node, each in a process of its own: `node dist/job.js JOB.json`. One loads what it needs. */
 const stages: ReadonlyMap<string, () => Promise<Stage>> = new Map([
-  ['evaluate', async () => (await import('../activities/evaluate-job.ts')).evaluateStage],
+  [
+    'evaluate',
+    async () => {
+      const { evaluateStage } = await import('../activities/evaluate-job.ts');
+      return (job) => evaluateStage(job, { env: process.env });
+    },
+  ],
   ['select', async () => inlineStage((await import('../activities/select.ts')).runSelect)],
   ['gate', async () => inlineStage((await import('../activities/gate.ts')).runGate)],
   ['report', async () => inlineStage((await import('../activities/report.ts')).runReport)],

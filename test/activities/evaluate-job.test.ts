@@ -8,9 +8,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { evaluateStage } from '../../activities/evaluate-job.ts';
 import { runNodeJob, toFailure, type JobHost, type NodeJob } from '../../activities/node-job.ts';
+import { artifactDigest } from '../../core/artifact.ts';
 import { Failure } from '../../core/errors.ts';
 import { readAnswers } from '../../evaluation/answer-record.ts';
 import { nanoOnnx, readGoldenAnswers } from '../evaluation/golden.ts';
+import { startFakeServer } from '../support/fake-openai.ts';
 
 let home: string;
 beforeEach(async () => {
@@ -223,6 +225,84 @@ describe('an evaluation', () => {
     await expect(read(1, 'done.json')).rejects.toThrow('ENOENT');
   });
 });
+
+describe('an evaluation of a server', () => {
+  const at = (endpoint: object): Record<string, unknown> => ({
+    with: {
+      efforts: ['low', 'high'],
+      max_new_tokens: { low: 12, high: 40 },
+      batch_size: 5,
+      runner: 'endpoint',
+    },
+    resources: { endpoint: { model: 'model', ...endpoint } },
+  });
+
+  it('that the job starts on the verified files gives every answer that the model gives in process', async () => {
+    await runNodeJob(await layOut(1), evaluateStage, new FakeHost());
+    const answers = await read(1, 'out/results/answers.jsonl');
+    await rm(join(home, 'work'), { recursive: true });
+    const root = new URL('../..', import.meta.url).pathname;
+    const launch = [
+      ...[process.execPath, '--import', 'tsx', join(root, 'cli', 'main.ts'), 'serve', '{model}'],
+      ...['--port', '{port}', '--name', 'model', '--batch', '8'],
+    ];
+    const environment = { env: { PATH: process.env['PATH'], FRETSAW_HOME: join(home, 'served') } };
+    const stage = (job: NodeJob): Promise<void> => evaluateStage(job, environment);
+    const inputs = {
+      model: { digest: await servedDigest(), path: nanoOnnx },
+      tasks: { digest: digest('b'), path: join(home, 'tasks') },
+    };
+    expect(await runNodeJob(await layOut(1, { ...at({ launch }), inputs }), stage, new FakeHost())).toBe(0);
+    const strip = (text: string): unknown[] =>
+      readAnswers(text, '').map(({ id, effort, token_ids, final, capped }) => ({
+        id,
+        effort,
+        token_ids,
+        final,
+        capped,
+      }));
+    expect(strip(await read(1, 'out/results/answers.jsonl'))).toEqual(strip(answers));
+    expect(JSON.parse(await read(1, 'out/timings/timings.json'))).toMatchObject({
+      runner: 'openai-endpoint',
+      served: { kind: 'probed', answers: 4 },
+    });
+  }, 60_000);
+
+  it('that is another model is refused before a question is asked', async () => {
+    const other = await startFakeServer(() => ({ kind: 'answer', content: '16' }));
+    await runNodeJob(await layOut(1, at({ url: other.url, model: 'fake' })), evaluateStage, new FakeHost());
+    expect((await events(1)).at(-1)).toMatchObject({ event: 'failed', code: 'DIGEST_MISMATCH' });
+    expect(other.asked.length).toBeLessThanOrEqual(4);
+    await other.close();
+  });
+
+  it('that is not there is ENDPOINT_DOWN, to be tried again', async () => {
+    const jobFile = await layOut(1, at({ url: 'http://127.0.0.1:9' }));
+    expect(await runNodeJob(jobFile, evaluateStage, new FakeHost())).toBe(1);
+    expect((await events(1)).at(-1)).toMatchObject({ event: 'failed', code: 'ENDPOINT_DOWN' });
+  });
+
+  it('whose start fails says its last words', async () => {
+    const launch = [process.execPath, '-e', 'console.error("no such weights"); process.exit(3)'];
+    await runNodeJob(await layOut(1, at({ launch })), evaluateStage, new FakeHost());
+    const failed = (await events(1)).at(-1);
+    expect(failed).toMatchObject({ code: 'ENDPOINT_DOWN' });
+    expect(failed?.['message']).toMatch(/ended with 3: no such weights/);
+  });
+
+  it('needs to be told where it is', async () => {
+    await runNodeJob(await layOut(1, { ...at({}), resources: {} }), evaluateStage, new FakeHost());
+    expect((await events(1)).at(-1)).toMatchObject({ code: 'BAD_INPUT' });
+  });
+});
+
+async function servedDigest(): Promise<string> {
+  const files = (await readdir(nanoOnnx)).map((path) => {
+    const bytes = readFileSync(join(nanoOnnx, path));
+    return { path, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+  });
+  return artifactDigest(files, (text) => createHash('sha256').update(text).digest('hex'));
+}
 
 describe('a job in Node', () => {
   const forever = (job: NodeJob): Promise<void> =>
