@@ -4,7 +4,13 @@ import type { Kind } from './kind.ts';
 import { anyOf, choice, secret, settings, text } from './setting.ts';
 
 /** What an entry of `inputs:` may be; its word is the key that holds the location. */
-export const importTypes = ['checkpoint', 'dataset', 'folder'] as const satisfies readonly ArtifactType[];
+export const importTypes = [
+  'checkpoint',
+  'dataset',
+  'folder',
+  'scores',
+  'architecture',
+] as const satisfies readonly ArtifactType[];
 export type ImportType = (typeof importTypes)[number];
 
 /**
@@ -14,7 +20,8 @@ export type ImportType = (typeof importTypes)[number];
 export const importKind: Kind = {
   name: 'import',
   version: 1,
-  summary: 'A checkpoint, data set or folder from outside, pinned by revision and digest.',
+  summary:
+    'A checkpoint, data set, folder, scores or architecture from outside, pinned by revision and digest.',
   example: 'inputs: { parent: { checkpoint: ./rehearsal/parent, digest: "sha256:..." } }',
   with: settings(
     {
@@ -30,7 +37,7 @@ export const importKind: Kind = {
     ['type', 'location'],
   ),
   inputs: {},
-  outputs: ({ type }) => ({ self: type === 'dataset' || type === 'folder' ? type : 'checkpoint' }),
+  outputs: ({ type }) => ({ self: importTypes.find((known) => known === type) ?? 'checkpoint' }),
   runner: 'inline',
   deterministic: 'yes',
   code: { python: [], typescript: [] },

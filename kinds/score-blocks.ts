@@ -4,7 +4,7 @@ import { choice, integer, list, record, seed, settings } from './setting.ts';
 
 export const scoreBlocksKind: Kind = {
   name: 'score-blocks',
-  version: 1,
+  version: 2,
   summary:
     'Replace-one-block scores: the error of every (layer, expert count) and (layer, window), and a long-context score for windows.',
   example:

@@ -4,7 +4,7 @@ import { choice, integer, seed, settings } from './setting.ts';
 
 export const scoreExpertsKind: Kind = {
   name: 'score-experts',
-  version: 1,
+  version: 2,
   summary: 'The contribution of every expert of every layer, in one pass over calibration data.',
   example: 'experts: { kind: score-experts, inputs: { model: parent, data: calibration.data } }',
   with: settings({
@@ -14,6 +14,11 @@ export const scoreExpertsKind: Kind = {
       'reap',
     ),
     tokens: integer('Calibration tokens to read; all when absent.', { minimum: 1, unit: 'tokens' }),
+    min_tokens_per_expert: integer('Fewer routed tokens are no measurement of an expert, and an error.', {
+      default: 32,
+      minimum: 0,
+      unit: 'tokens',
+    }),
     seed,
   }),
   inputs: {

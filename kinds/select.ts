@@ -32,6 +32,7 @@ const scenario = record(
     input_tokens: integer('Prompt length.', { minimum: 1, unit: 'tokens' }),
     output_tokens: integer('Answer length.', { minimum: 1, unit: 'tokens' }),
     kv: choice('Number format of the cache.', ['fp8', 'bf16'], 'fp8'),
+    parent_kv: choice('That of the parent, where a gain is told; the same when absent.', ['fp8', 'bf16']),
     batch: anyOf(
       'Requests at once on one replica. One is fixed, several are tried; powers of two when absent.',
       [requests, list('Tried.', requests, { minItems: 1 })],
@@ -84,6 +85,17 @@ const engine = record(
   },
 );
 
+const objective = record(
+  'One objective; what comes after may give up `slack` of it.',
+  {
+    minimise: choice('What.', ['score', 'parameters', 'weight_gib', 'kv', 'time'], 'score'),
+    scenario: text('For time: the scenario whose batch is timed.', { minLength: 1 }),
+    context: integer('For kv: tokens in the cache.', { minimum: 1, unit: 'tokens' }),
+    slack: number('How much worse than its best it may become, as a share.', { default: 0, minimum: 0 }),
+  },
+  { required: ['minimise'] },
+);
+
 export const selectKind: Kind = {
   name: 'select',
   version: 2,
@@ -117,6 +129,19 @@ export const selectKind: Kind = {
     long_context_weight: number('Score that a unit of lost long-context accuracy counts as.', {
       default: 1,
       minimum: 0,
+    }),
+    experts_per_layer: record('Experts that any one layer keeps.', {
+      min: integer('So many or more.', { minimum: 1, unit: 'experts' }),
+      max: integer('So many or fewer.', { minimum: 1, unit: 'experts' }),
+    }),
+    distance: integer('Layers that differ at least from every architecture in `differ_from`.', {
+      default: 1,
+      minimum: 1,
+      unit: 'layers',
+    }),
+    objectives: list('What is made small, in order of importance.', objective, {
+      default: [{ minimise: 'score', slack: 0 }],
+      minItems: 1,
     }),
     parameters_max: number('Largest number of parameters.', { minimum: 0, unit: 'parameters' }),
     weight_gib_max: number('Largest size of the weights.', { minimum: 0, unit: 'GiB' }),
@@ -159,7 +184,22 @@ export const selectKind: Kind = {
   }),
   inputs: {
     scores: { description: 'Scores of every choice.', types: ['scores'] },
-    model: { description: 'The parent, for its geometry.', types: ['checkpoint'] },
+    model: {
+      description: 'The parent, for its geometry: its config.json is all that is read.',
+      types: ['checkpoint', 'folder'],
+    },
+    differ_from: {
+      description: 'Architectures that the selection must differ from in `distance` layers.',
+      types: ['architecture'],
+      many: 'map',
+      optional: true,
+    },
+    references: {
+      description: 'Architectures that the proof sets beside the selection.',
+      types: ['architecture'],
+      many: 'map',
+      optional: true,
+    },
   },
   outputs: { architecture: 'architecture', proof: 'proof' },
   runner: 'inline',

@@ -1,15 +1,6 @@
-import {
-  at,
-  excess,
-  isFeasible,
-  restrict,
-  tolerance,
-  usage,
-  valueOf,
-  type ChoiceProblem,
-  type Picks,
-} from './problem.ts';
+import { isFeasible, restrict, valueOf, type ChoiceProblem, type Picks } from './problem.ts';
 import { seededIndex, seededRandom } from './random.ts';
+import { lackOf, repair, taken } from './repair.ts';
 import type { Solver } from './solver.ts';
 
 /** What simpler ways of choosing reach under the same rows; null where one finds nothing feasible. */
@@ -51,41 +42,10 @@ function homogeneous(
   return best;
 }
 
-/** From the best score of every layer downwards: the step with the least score a unit of relief, till all holds. */
 function greedy(problem: ChoiceProblem): Baselines['greedy'] {
-  const picks = problem.scores.map((scores) => scores.indexOf(Math.min(...scores)));
-  for (let steps = 0; steps < mostSteps; steps++) {
-    if (isFeasible(problem, picks)) return { value: valueOf(problem, picks), picks };
-    const step = bestStep(problem, picks);
-    if (step === undefined) return null;
-    picks[step.layer] = step.choice;
-  }
-  return null;
-}
-
-const mostSteps = 100_000;
-
-interface Step {
-  layer: number;
-  choice: number;
-}
-
-function bestStep(problem: ChoiceProblem, picks: Picks): Step | undefined {
-  const lack = lackOf(problem, picks);
-  let best: Step | undefined;
-  let least = Infinity;
-  for (const step of stepsFrom(problem, picks)) {
-    const relief = lack - lackOf(problem, taken(picks, step));
-    if (relief <= 1e-15) continue;
-    const worse =
-      at(problem.scores, step.layer, step.choice) - at(problem.scores, step.layer, picks[step.layer] ?? 0);
-    const price = worse / relief;
-    if (price < least) {
-      least = price;
-      best = step;
-    }
-  }
-  return best;
+  const start = problem.scores.map((scores) => scores.indexOf(Math.min(...scores)));
+  const picks = repair(problem, start);
+  return picks === undefined ? null : { value: valueOf(problem, picks), picks };
 }
 
 function atRandom({ problem, randomSamples, seed }: BaselineInput): Baselines['random'] {
@@ -115,24 +75,4 @@ function repaired(problem: ChoiceProblem, start: number[], random: () => number)
     if (lackOf(problem, moved) < lackOf(problem, picks)) picks = moved;
   }
   return isFeasible(problem, picks) ? picks : undefined;
-}
-
-/** How far the rows are from holding, each as a share of its own span. */
-function lackOf(problem: ChoiceProblem, picks: Picks): number {
-  return problem.rows.reduce((sum, row) => {
-    const over = excess(row, usage(row, picks));
-    return over <= tolerance(row)
-      ? sum
-      : sum + over / Math.max(Math.abs(row.limit), tolerance(row) / 1e-9, 1e-300);
-  }, 0);
-}
-
-function* stepsFrom(problem: ChoiceProblem, picks: Picks): Generator<Step> {
-  for (const [layer, scores] of problem.scores.entries()) {
-    for (const choice of scores.keys()) if (choice !== picks[layer]) yield { layer, choice };
-  }
-}
-
-function taken(picks: Picks, { layer, choice }: Step): number[] {
-  return picks.map((pick, index) => (index === layer ? choice : pick));
 }

@@ -87,6 +87,11 @@ function rulesFor(layer: LayerScores, settings: SelectSettings, expertsPerToken:
     { name: `num_experts_per_tok ${expertsPerToken}`, keeps: (choice) => choice.experts >= expertsPerToken },
     { name: `expert_multiple ${expertMultiple}`, keeps: (choice) => choice.experts % expertMultiple === 0 },
   ];
+  const { min, max } = settings.expertsPerLayer;
+  rules.push({
+    name: `experts_per_layer ${min} to ${max}`,
+    keeps: ({ experts }) => experts >= min && experts <= max,
+  });
   for (const { name, expertParallel } of settings.scenarios) {
     if (expertParallel === 1) continue;
     rules.push({

@@ -1,4 +1,5 @@
 import { excess, usage, type ChoiceProblem, type Picks, type Row } from './problem.ts';
+import type { TogetherGiven } from './elastic.ts';
 import type { Solver } from './solver.ts';
 
 /** Why nothing satisfies all rows: the first that applies. */
@@ -7,7 +8,7 @@ export type Conflict =
       kind: 'impossible';
       rows: { name: string; unit: string; sense: Row['sense']; limit: number; best: number }[];
     }
-  | { kind: 'conflict'; rows: string[]; give: Give[] };
+  | { kind: 'conflict'; rows: string[]; give: Give[]; together: TogetherGiven[] };
 
 /** What one row would have to give for the others to hold; null when it alone is not enough. */
 export interface Give {
@@ -38,7 +39,8 @@ export function explainInfeasible(solver: Solver, problem: ChoiceProblem): Confl
     const found = nearest(solver, problem, { row, others });
     return { name: row.name, unit: row.unit, limit: row.limit, needed: found?.used ?? null };
   });
-  return { kind: 'conflict', rows: rows.map((row) => row.name), give };
+  const together = solver.elastic(problem, checkSeconds) ?? [];
+  return { kind: 'conflict', rows: rows.map((row) => row.name), give, together };
 }
 
 export function describeConflict(conflict: Conflict): string {
@@ -54,7 +56,18 @@ export function describeConflict(conflict: Conflict): string {
       ? `${give.name}: giving way here alone is not enough`
       : `${give.name}: ${figure(give.limit)} ${give.unit} would have to become ${figure(give.needed)}`,
   );
-  return `no selection exists: each of ${conflict.rows.join(', ')} can hold, but not together\n  ${lines.join('\n  ')}`;
+  const together = conflict.together.map(
+    ({ name, unit, sense, limit, needed }) =>
+      `${name}: ${words[sense]} ${figure(limit)} would have to become ${figure(needed)} ${unit}`,
+  );
+  return [
+    `no selection exists: each of ${conflict.rows.join(', ')} can hold, but not together`,
+    '  one gives way alone:',
+    ...lines.map((line) => `    ${line}`),
+    ...(together.length === 0
+      ? []
+      : ['  or, with the least given in all:', ...together.map((line) => `    ${line}`)]),
+  ].join('\n');
 }
 
 const words: Readonly<Record<Row['sense'], string>> = {

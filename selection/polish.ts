@@ -7,6 +7,15 @@ import { at, excess, tolerance, usage, type ChoiceProblem, type Picks } from './
  * ties come out the same on every machine. It never makes an answer worse.
  */
 export function improve(problem: ChoiceProblem, start: Picks): number[] {
+  return improved(problem, start, (state) => improveOne(state) || improveTwo(state));
+}
+
+/** The same with exchanges of one layer only: a first look that costs little. */
+export function improveSingly(problem: ChoiceProblem, start: Picks): number[] {
+  return improved(problem, start, improveOne);
+}
+
+function improved(problem: ChoiceProblem, start: Picks, step: (state: State) => boolean): number[] {
   const picks = [...start];
   const state: State = {
     problem,
@@ -15,7 +24,7 @@ export function improve(problem: ChoiceProblem, start: Picks): number[] {
     tolerances: problem.rows.map(tolerance),
   };
   let rounds = 0;
-  while (rounds < maximumRounds && (improveOne(state) || improveTwo(state))) rounds++;
+  while (rounds < maximumRounds && step(state)) rounds++;
   return picks;
 }
 

@@ -99,11 +99,19 @@ export function sumOver(table: readonly (readonly number[])[], picks: Picks): nu
   return picks.reduce((sum, choice, layer) => sum + at(table, layer, choice), 0);
 }
 
-/** The same problem with the given choices alone: keep(layer, choice). Picks are translated by `original`. */
+/** A problem with fewer choices; `original` and `of` translate picks there and back. */
+export interface Restricted {
+  problem: ChoiceProblem;
+  original: (picks: Picks) => number[];
+  /** undefined where a pick was not kept. */
+  of: (picks: Picks) => number[] | undefined;
+}
+
+/** The same problem with the given choices alone: keep(layer, choice). */
 export function restrict(
   problem: ChoiceProblem,
   keep: (layer: number, choice: number) => boolean,
-): { problem: ChoiceProblem; original: (picks: Picks) => number[] } {
+): Restricted {
   const kept = problem.scores.map((scores, layer) =>
     scores.map((_, choice) => choice).filter((choice) => keep(layer, choice)),
   );
@@ -116,6 +124,10 @@ export function restrict(
       rows: problem.rows.map((row) => ({ ...row, costs: cut(row.costs) })),
     },
     original: (picks) => picks.map((pick, layer) => at(kept, layer, pick)),
+    of: (picks) => {
+      const found = picks.map((pick, layer) => kept[layer]?.indexOf(pick) ?? -1);
+      return found.includes(-1) ? undefined : found;
+    },
   };
 }
 

@@ -1,15 +1,15 @@
 import type { Json } from '../core/canonical-json.ts';
 import type { ModelShape } from '../costs/config.ts';
 import { gibibyte, kvBytes, modelSize, withLayers } from '../costs/geometry.ts';
-import { bestThroughput } from '../costs/roofline.ts';
 import { findBaselines } from './baselines.ts';
 import { checkCertificate } from './certificate.ts';
-import { servingOf } from './constraints.ts';
 import { excess, tolerance, usage } from './problem.ts';
+import { compareReferences, gainsOf, type Reference } from './references.ts';
 import { layersOf, type Selection } from './select.ts';
 import {
   alternatives,
   gridPrices,
+  keepingAll,
   layerReasons,
   paretoFrontier,
   shadowPrices,
@@ -22,6 +22,8 @@ export interface ProofInput {
   selection: Selection;
   model: ModelShape;
   settings: SelectSettings;
+  /** Architectures to set beside the selection. */
+  references?: readonly Reference[];
 }
 
 /**
@@ -36,7 +38,11 @@ export function makeProof(solver: Solver, input: ProofInput): Json {
   const multipliers = relaxation.kind === 'solved' ? relaxation.multipliers : problem.rows.map(() => 0);
   const check = checkCertificate(problem, picks, { multipliers, maximumNodes: 200_000 });
   const experts = selection.choices.map((options) => options.map((choice) => choice.experts));
-  const standardErrors = selection.choices.map((options) => options.map((choice) => choice.standardError));
+  // Noise is that of scores: where something else is minimised in the end, there is none.
+  const isNoisy = settings.objectives.at(-1)?.minimise === 'score';
+  const standardErrors = selection.choices.map((options) =>
+    options.map((choice) => (isNoisy ? choice.standardError : 0)),
+  );
   const noise = {
     picks,
     standardErrors,
@@ -45,11 +51,13 @@ export function makeProof(solver: Solver, input: ProofInput): Json {
     timeLimitSeconds,
   };
   const stability = stabilityUnderNoise(solver, problem, noise);
+  const keeping = keepingAll(solver, problem, { picks, value: selection.value, timeLimitSeconds });
   const prices = shadowPrices(solver, problem, { multipliers, timeLimitSeconds });
   return {
     schema: 'fretsaw/selection-proof/v1',
     status: selection.kind,
     value: selection.value,
+    objectives: selection.objectives,
     bound: Math.max(selection.bound, check.bound),
     lpBound: check.bound,
     gap: selection.value - Math.max(selection.bound, check.bound),
@@ -60,8 +68,13 @@ export function makeProof(solver: Solver, input: ProofInput): Json {
       choices: check.choices,
       better: better(check.better),
     },
-    layers: layerReasons(problem, picks, { multipliers, stability }).map((reason, layer) => ({
+    layers: layerReasons(problem, picks, {
+      multipliers,
+      stability,
+      keepingAll: keeping,
+    }).map((reason, layer) => ({
       ...reason,
+      flipsTo: reason.flipsTo === null ? null : shapeOf(selection, layer, reason.flipsTo),
       experts: layersOf(selection)[layer]?.experts ?? 0,
       window: layersOf(selection)[layer]?.window ?? null,
     })),
@@ -80,7 +93,8 @@ export function makeProof(solver: Solver, input: ProofInput): Json {
     size: sizeLine(input),
     kv: kvLine(input),
     parentLayers: model.layers.map((layer) => ({ experts: layer.experts, window: layer.window })),
-    scenarios: scenarioLines(input),
+    scenarios: gainsOf(layersOf(selection), input),
+    references: compareReferences(solver, input.references ?? [], { ...input, timeLimitSeconds }),
     problem: problemDocument(selection),
   };
 }
@@ -164,26 +178,6 @@ function kvLine({ selection, model, settings }: ProofInput): Json {
     parent: kvBytes(model, context, 2),
     child: kvBytes(child, context, 2),
   }));
-}
-
-/** Predicted, so with its band. */
-function scenarioLines({ selection, model, settings }: ProofInput): Json {
-  const child = withLayers(model, layersOf(selection));
-  return settings.scenarios.map((scenario) => {
-    const serving = servingOf(scenario, settings);
-    const before = bestThroughput(model, serving);
-    const after = bestThroughput(child, serving);
-    return {
-      name: scenario.name,
-      hardware: serving.hardware.name,
-      gpus: scenario.gpus,
-      parent: before === undefined ? null : { ...before },
-      child: after === undefined ? null : { ...after },
-      ratio:
-        before === undefined || after === undefined ? null : after.tokensPerSecond / before.tokensPerSecond,
-      band: { ...settings.engine.band },
-    };
-  });
 }
 
 /** The numbers that the certificate is about, so that it can be re-checked from this document alone. */

@@ -1,5 +1,5 @@
+import { differsFrom } from './distance.ts';
 import { at, restrict, usage, type ChoiceProblem, type Picks, type Row } from './problem.ts';
-import { reducedScores } from './certificate.ts';
 import { seededNormal, seededRandom } from './random.ts';
 import type { Outcome, Solver } from './solver.ts';
 
@@ -42,17 +42,23 @@ export interface LayerReason {
   layer: string;
   /** Score of its choice above the layer's best choice. */
   givenUp: number;
+  /** By how much the best whole score rises if this layer must keep all it has; null where nothing fits then. */
+  keepingAll: number | null;
   /** The row whose price most of that saving pays, if any. */
   pays: string | null;
   /** Share of noisy repetitions in which the layer got the same choice; null when none were made. */
   stability: number | null;
+  /** What it got most often instead; null where nothing else. */
+  flipsTo: number | null;
 }
 
-export function layerReasons(
-  problem: ChoiceProblem,
-  picks: Picks,
-  given: { multipliers: readonly number[]; stability: readonly number[] | null },
-): LayerReason[] {
+export interface ReasonInput {
+  multipliers: readonly number[];
+  stability: Stability | null;
+  keepingAll: readonly (number | null)[];
+}
+
+export function layerReasons(problem: ChoiceProblem, picks: Picks, given: ReasonInput): LayerReason[] {
   return picks.map((pick, layer) => {
     const scores = problem.scores[layer] ?? [];
     const best = scores.indexOf(Math.min(...scores));
@@ -68,13 +74,39 @@ export function layerReasons(
     return {
       layer: problem.layers[layer] ?? String(layer),
       givenUp: at(problem.scores, layer, pick) - at(problem.scores, layer, best),
+      keepingAll: given.keepingAll[layer] ?? null,
       pays: most.worth > 0 ? most.name : null,
-      stability: given.stability?.[layer] ?? null,
+      stability: given.stability?.same[layer] ?? null,
+      flipsTo: given.stability?.flipsTo[layer] ?? null,
     };
   });
 }
 
-/** Solves again with every score moved by its standard error; the share of samples in which a layer keeps its choice. */
+/**
+ * What keeping all of one layer would cost the whole: the best score with that layer held at its first choice (the
+ * nearest to the parent), above the best score there is. 0 where the layer keeps all anyway.
+ */
+export function keepingAll(
+  solver: Solver,
+  problem: ChoiceProblem,
+  given: { picks: Picks; value: number; timeLimitSeconds: number },
+): (number | null)[] {
+  return given.picks.map((pick, held) => {
+    if (pick === 0) return 0;
+    const forced = restrict(problem, (layer, choice) => layer !== held || choice === 0);
+    const value = valueOrNull(solver.solve(forced.problem, given.timeLimitSeconds));
+    return value === null ? null : value - given.value;
+  });
+}
+
+export interface Stability {
+  /** Share of noisy repetitions in which a layer kept its choice. */
+  same: number[];
+  /** The choice a layer took most often instead. */
+  flipsTo: (number | null)[];
+}
+
+/** Solves again with every score moved by its standard error, as often as asked. */
 export function stabilityUnderNoise(
   solver: Solver,
   problem: ChoiceProblem,
@@ -85,11 +117,11 @@ export function stabilityUnderNoise(
     seed: number;
     timeLimitSeconds: number;
   },
-): number[] | null {
+): Stability | null {
   const isNoisy = given.standardErrors.some((errors) => errors.some((error) => error > 0));
   if (!isNoisy || given.samples === 0) return null;
   const random = seededRandom(given.seed);
-  const same = given.picks.map(() => 0);
+  const times = problem.scores.map((scores) => scores.map(() => 0));
   let solved = 0;
   for (let sample = 0; sample < given.samples; sample++) {
     const scores = problem.scores.map((layer, index) =>
@@ -99,10 +131,21 @@ export function stabilityUnderNoise(
     if (outcome.kind !== 'optimal' && outcome.kind !== 'feasible') continue;
     solved++;
     for (const [layer, pick] of outcome.picks.entries()) {
-      if (pick === given.picks[layer]) same[layer] = (same[layer] ?? 0) + 1;
+      const counts = times[layer] ?? [];
+      counts[pick] = (counts[pick] ?? 0) + 1;
     }
   }
-  return solved === 0 ? null : same.map((times) => times / solved);
+  if (solved === 0) return null;
+  return {
+    same: given.picks.map((pick, layer) => at(times, layer, pick) / solved),
+    flipsTo: given.picks.map((pick, layer) => mostOften(times[layer] ?? [], pick)),
+  };
+}
+
+function mostOften(times: readonly number[], except: number): number | null {
+  const others = times.map((count, choice) => (choice === except ? 0 : count));
+  const most = Math.max(...others);
+  return most > 0 ? others.indexOf(most) : null;
 }
 
 /** Best score with expert counts on coarser grids: what the expert-parallel size costs. */
@@ -124,21 +167,32 @@ export interface ParetoPoint {
   used: number;
 }
 
-/** Best score for limits of one row between the least and the most that any choice uses. */
+/**
+ * Best score for limits of one row, evenly spaced from the least that the other rows allow to where the row no
+ * longer matters: every point is a real selection.
+ */
 export function paretoFrontier(
   solver: Solver,
   problem: ChoiceProblem,
   given: { row: Row; points: number; timeLimitSeconds: number },
 ): ParetoPoint[] {
-  const least = given.row.costs.reduce((sum, costs) => sum + Math.min(...costs), 0);
-  const most = given.row.costs.reduce((sum, costs) => sum + Math.max(...costs), 0);
+  const { row, points, timeLimitSeconds } = given;
+  const others = problem.rows.filter((other) => other !== row);
+  const sign = row.sense === 'at_least' ? -1 : 1;
+  const costs = row.costs.map((layer) => layer.map((cost) => sign * cost));
+  const usedBy = (outcome: Outcome): number | undefined =>
+    outcome.kind === 'optimal' || outcome.kind === 'feasible' ? usage(row, outcome.picks) : undefined;
+  const tightest = usedBy(solver.solve({ ...problem, scores: costs, rows: others }, timeLimitSeconds));
+  const loosest = usedBy(solver.solve({ ...problem, rows: others }, timeLimitSeconds));
+  if (tightest === undefined || loosest === undefined) return [];
   const frontier: ParetoPoint[] = [];
-  for (let index = 0; index < given.points; index++) {
-    const limit = least + ((most - least) * index) / Math.max(1, given.points - 1);
-    const rows = problem.rows.map((row) => (row === given.row ? { ...row, limit } : row));
-    const outcome = solver.solve({ ...problem, rows }, given.timeLimitSeconds);
+  for (let index = 0; index < points; index++) {
+    const limit = tightest + ((loosest - tightest) * index) / Math.max(1, points - 1);
+    const moved: Row = { ...row, limit, sense: row.sense === 'at_least' ? 'at_least' : 'at_most' };
+    const rows = problem.rows.map((other) => (other === row ? moved : other));
+    const outcome = solver.solve({ ...problem, rows }, timeLimitSeconds);
     if (outcome.kind !== 'optimal' && outcome.kind !== 'feasible') continue;
-    frontier.push({ limit, value: outcome.value, used: usage(given.row, outcome.picks) });
+    frontier.push({ limit, value: outcome.value, used: usage(row, outcome.picks) });
   }
   return frontier;
 }
@@ -154,7 +208,9 @@ export function alternatives(
   while (found.length < given.count) {
     const rows = [
       ...problem.rows,
-      ...avoid.map((picks, index) => differsFrom(problem, picks, { index, distance: given.distance })),
+      ...avoid.map((picks, index) =>
+        differsFrom(problem, picks, { name: `selection ${index}`, distance: given.distance }),
+      ),
     ];
     const outcome = solver.solve({ ...problem, rows }, given.timeLimitSeconds);
     if (outcome.kind !== 'optimal' && outcome.kind !== 'feasible') break;
@@ -162,34 +218,6 @@ export function alternatives(
     avoid.push(outcome.picks);
   }
   return found;
-}
-
-/** At most (layers - distance) layers may be as they were: a Hamming distance. */
-export function differsFrom(
-  problem: ChoiceProblem,
-  picks: Picks,
-  given: { index: number; distance: number },
-): Row {
-  return {
-    name: `differs from selection ${given.index}`,
-    unit: 'layers',
-    sense: 'at_most',
-    limit: picks.length - given.distance,
-    costs: problem.scores.map((scores, layer) =>
-      scores.map((_, choice) => (choice === picks[layer] ? 1 : 0)),
-    ),
-  };
-}
-
-/** Choices that the bound alone shows to be in no better selection: reduced score above the gap. */
-export function pinnedLayers(
-  problem: ChoiceProblem,
-  given: { multipliers: readonly number[]; gap: number },
-): number {
-  return reducedScores(problem, given.multipliers).filter((scores) => {
-    const least = Math.min(...scores);
-    return scores.filter((score) => score - least <= given.gap).length === 1;
-  }).length;
 }
 
 function valueOrNull(outcome: Outcome): number | null {

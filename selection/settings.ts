@@ -34,6 +34,12 @@ export interface SelectSettings {
   parametersMax: number | undefined;
   weightGibMax: number | undefined;
   kvMax: { context: number; ofParent: number } | undefined;
+  /** Experts that any one layer keeps. */
+  expertsPerLayer: { min: number; max: number };
+  /** Layers in which the selection differs at least from each architecture in `differ_from`. */
+  distance: number;
+  /** In order of importance; one at least. */
+  objectives: Objective[];
   force: ChoiceRule[];
   forbid: ChoiceRule[];
   hardware: HardwareName;
@@ -45,6 +51,13 @@ export interface SelectSettings {
   paretoPoints: number;
   seed: number;
 }
+
+/** What is made as small as can be; the next objective may give up `slack` of it, as a share. */
+export type Objective = { slack: number } & (
+  | { minimise: 'score' | 'parameters' | 'weight_gib' }
+  | { minimise: 'kv'; context: number }
+  | { minimise: 'time'; scenario: string }
+);
 
 export type CountRule = { sense: 'exactly' | 'at_least' | 'at_most'; count: number };
 
@@ -66,6 +79,8 @@ export interface Scenario {
   inputTokens: number;
   outputTokens: number;
   kvElementBytes: 1 | 2;
+  /** Of the parent, where its gain is told. */
+  parentKvElementBytes: 1 | 2;
   /** One is fixed, several are tried, none means powers of two. */
   batches: number[] | undefined;
   /** Weights and cache must fit the server. */
@@ -85,14 +100,19 @@ const count = integerFrom(1);
 const known = [
   'scenarios', 'experts_kept_max', 'experts_kept_min', 'full_attention_windowed', 'expert_multiple', 'expert_counts',
   'windows', 'long_context_weight', 'parameters_max', 'weight_gib_max', 'kv_max', 'force', 'forbid', 'hardware', 'engine',
+  'experts_per_layer', 'distance', 'objectives',
   'time_limit_seconds', 'alternatives', 'noise_samples', 'random_samples', 'pareto_points', 'seed',
 ]; // prettier-ignore
 
 export function parseSelectSettings(place: Place): SelectSettings {
   onlyKeys(place, known);
   const at = (name: string): Place => field(place, name);
+  const scenarios = withDefault(at('scenarios'), list(readScenario), []);
   return {
-    scenarios: withDefault(at('scenarios'), list(readScenario), []),
+    scenarios,
+    expertsPerLayer: withDefault(at('experts_per_layer'), readRange, { min: 1, max: Infinity }),
+    distance: withDefault(at('distance'), count, 1),
+    objectives: withDefault(at('objectives'), readObjectives(scenarios), [{ minimise: 'score', slack: 0 }]),
     expertsKeptMax: optional(at('experts_kept_max'), share),
     expertsKeptMin: optional(at('experts_kept_min'), share),
     fullAttentionWindowed: optional(at('full_attention_windowed'), readCountRule),
@@ -122,9 +142,11 @@ export function parseSelectSettings(place: Place): SelectSettings {
 function readScenario(place: Place): Scenario {
   const at = (name: string): Place => field(place, name);
   onlyKeys(place, [
-    'name', 'hardware', 'gpus', 'tensor_parallel', 'expert_parallel', 'input_tokens', 'output_tokens', 'kv', 'batch', 'must_fit', 'memory_max', 'time_max',
+    'name', 'hardware', 'gpus', 'tensor_parallel', 'expert_parallel', 'input_tokens', 'output_tokens', 'kv', 'parent_kv',
+    'batch', 'must_fit', 'memory_max', 'time_max',
     'throughput_min', 'latency_ms_max',
   ]); // prettier-ignore
+  const kv = withDefault(at('kv'), readKvFormat, 1);
   const gpus = withDefault(at('gpus'), count, 1);
   const tensorParallel = withDefault(at('tensor_parallel'), count, gpus);
   if (gpus % tensorParallel !== 0) wrong(at('tensor_parallel'), `a divisor of gpus ${gpus}`);
@@ -139,7 +161,8 @@ function readScenario(place: Place): Scenario {
     expertParallel,
     inputTokens: count(at('input_tokens')),
     outputTokens: count(at('output_tokens')),
-    kvElementBytes: withDefault(at('kv'), oneOf(['fp8', 'bf16']), 'fp8') === 'fp8' ? 1 : 2,
+    kvElementBytes: kv,
+    parentKvElementBytes: withDefault(at('parent_kv'), readKvFormat, kv),
     batches: optional(at('batch'), (batch) =>
       Array.isArray(batch.value) ? list(count)(batch) : [count(batch)],
     ),
@@ -148,6 +171,34 @@ function readScenario(place: Place): Scenario {
     timeMax: optional(at('time_max'), share),
     throughputMin: optional(at('throughput_min'), numberFrom(0)),
     latencyMsMax: optional(at('latency_ms_max'), numberFrom(0)),
+  };
+}
+
+function readKvFormat(place: Place): 1 | 2 {
+  return oneOf(['fp8', 'bf16'])(place) === 'fp8' ? 1 : 2;
+}
+
+function readRange(place: Place): { min: number; max: number } {
+  onlyKeys(place, ['min', 'max']);
+  const min = withDefault(field(place, 'min'), count, 1);
+  const max = withDefault(field(place, 'max'), count, Infinity);
+  if (min > max) wrong(place, `min no more than max ${max}`, String(min));
+  return { min, max };
+}
+
+function readObjectives(scenarios: readonly Scenario[]): (place: Place) => Objective[] {
+  const read = (place: Place): Objective => {
+    onlyKeys(place, ['minimise', 'slack', 'scenario', 'context']);
+    const slack = withDefault(field(place, 'slack'), numberFrom(0), 0);
+    const minimise = oneOf(['score', 'parameters', 'weight_gib', 'kv', 'time'])(field(place, 'minimise'));
+    if (minimise === 'kv') return { minimise, slack, context: count(field(place, 'context')) };
+    if (minimise !== 'time') return { minimise, slack };
+    const names = scenarios.map(({ name }) => name);
+    return { minimise, slack, scenario: oneOf(names)(field(place, 'scenario')) };
+  };
+  return (place) => {
+    const found = list(read)(place);
+    return found.length > 0 ? found : wrong(place, 'at least one objective', 'none');
   };
 }
 

@@ -1,7 +1,10 @@
-import loadHighsModule, { type Highs, type Model } from 'highs';
-import { checkProblem, isFeasible, valueOf, type ChoiceProblem, type Picks } from './problem.ts';
+import loadHighsModule, { type Highs } from 'highs';
+import { giveTogether, type TogetherGiven } from './elastic.ts';
+import { withModel } from './model.ts';
+import { narrow } from './narrow.ts';
 import { improve } from './polish.ts';
-import { originalScore, scale, type Scaled } from './scaling.ts';
+import { checkProblem, isFeasible, valueOf, type ChoiceProblem, type Picks } from './problem.ts';
+import { originalScore, scale } from './scaling.ts';
 
 /** How a solve ended. The four are different things, and only `optimal` is a proof. */
 export type Outcome =
@@ -16,6 +19,8 @@ export type Relaxation = { kind: 'solved'; value: number; multipliers: number[] 
 export interface Solver {
   solve: (problem: ChoiceProblem, timeLimitSeconds: number) => Outcome;
   relax: (problem: ChoiceProblem) => Relaxation;
+  /** The choices that break all rows together by least, each break as a share of its row's limit. */
+  elastic: (problem: ChoiceProblem, timeLimitSeconds: number) => TogetherGiven[] | undefined;
 }
 
 /** Takes a clock in milliseconds, so that this folder reads none. Loading the solver takes about 60 ms. */
@@ -26,6 +31,8 @@ export async function openSolver(nowMs: () => number): Promise<Solver> {
   return {
     solve: (problem, timeLimitSeconds) => solve({ highs, nowMs }, problem, timeLimitSeconds),
     relax: (problem) => relax(highs, problem),
+    elastic: (problem, timeLimitSeconds) =>
+      giveTogether(highs, problem, { ...options, time_limit: timeLimitSeconds }),
   };
 }
 
@@ -39,6 +46,10 @@ const options = {
   random_seed: 1,
 };
 
+/**
+ * The relaxation's multipliers rule out most choices before the program is built (nine in ten, as a rule):
+ * a choice whose bound alone is above a selection that is known already is in no better one.
+ */
 function solve(
   { highs, nowMs }: { highs: Highs; nowMs: () => number },
   problem: ChoiceProblem,
@@ -46,29 +57,57 @@ function solve(
 ): Outcome {
   checkProblem(problem);
   const started = nowMs();
-  const scaled = scale(problem);
   const seconds = (): number => (nowMs() - started) / 1000;
-  if (scaled.possible.some((choices) => !choices.includes(true)))
-    return { kind: 'infeasible', seconds: seconds() };
+  const { bound: lagrangian, known, left } = narrow(problem, relax(highs, problem));
+  const ended = branch(highs, left.problem, Math.max(0, timeLimitSeconds - seconds()));
+  const bound = ended.bound === null ? lagrangian : Math.max(lagrangian ?? -Infinity, ended.bound);
+  if (ended.picks === undefined && known === undefined) {
+    if (ended.isComplete) return { kind: 'infeasible', seconds: seconds() };
+    return { kind: 'none-in-time', bound, seconds: seconds() };
+  }
+  const picks = bestOf(problem, [
+    known,
+    ended.picks === undefined ? undefined : left.original(improve(left.problem, ended.picks)),
+  ]);
+  const value = valueOf(problem, picks);
+  const kind = ended.isComplete ? 'optimal' : 'feasible';
+  return { kind, picks, value, bound: Math.min(value, bound ?? -Infinity), seconds: seconds() };
+}
+
+/** The later one at equal score: it went through the same tie-breaks as any other answer. */
+function bestOf(problem: ChoiceProblem, found: readonly (Picks | undefined)[]): Picks {
+  const some = found.filter((picks) => picks !== undefined);
+  return some.reduce((best, picks) => (valueOf(problem, picks) <= valueOf(problem, best) ? picks : best));
+}
+
+/** `isComplete`: the program was solved to its end, so no picks means that there are none. */
+interface Branched {
+  picks: Picks | undefined;
+  bound: number | null;
+  isComplete: boolean;
+}
+
+function branch(highs: Highs, problem: ChoiceProblem, timeLimitSeconds: number): Branched {
+  const scaled = scale(problem);
+  const nothing: Branched = { picks: undefined, bound: null, isComplete: true };
+  if (scaled.possible.some((choices) => !choices.includes(true))) return nothing;
   return withModel(highs, { problem, scaled, integer: true }, (model) => {
     model.options.set({ ...options, time_limit: timeLimitSeconds });
     const { modelStatus } = model.run();
     const status = highs.constants.modelStatus;
-    if (modelStatus === status.infeasible || modelStatus === status.unboundedOrInfeasible) {
-      return { kind: 'infeasible', seconds: seconds() };
-    }
+    if (modelStatus === status.infeasible || modelStatus === status.unboundedOrInfeasible) return nothing;
     if (modelStatus !== status.optimal && modelStatus !== status.timeLimit) {
       throw new Error(`bug: the solver ended with status ${modelStatus}`);
     }
     const dual = Number(model.info.get('mip_dual_bound'));
     const bound = Number.isFinite(dual) && Math.abs(dual) < 1e300 ? originalScore(scaled, dual) : null;
-    if (Number(model.info.get('primal_solution_status')) !== highs.constants.solutionStatus.feasible) {
-      return { kind: 'none-in-time', bound, seconds: seconds() };
-    }
-    const picks = improve(problem, readPicks(problem, model.getSolution().colValue));
-    const value = valueOf(problem, picks);
-    const kind = modelStatus === status.optimal ? 'optimal' : 'feasible';
-    return { kind, picks, value, bound: Math.min(value, bound ?? -Infinity), seconds: seconds() };
+    const isFound =
+      Number(model.info.get('primal_solution_status')) === highs.constants.solutionStatus.feasible;
+    return {
+      picks: isFound ? readPicks(problem, model.getSolution().colValue) : undefined,
+      bound,
+      isComplete: modelStatus === status.optimal,
+    };
   });
 }
 
@@ -101,47 +140,4 @@ function readPicks(problem: ChoiceProblem, values: Float64Array): number[] {
   if (!isFeasible(problem, picks))
     throw new Error("bug: the solver's answer breaks a row by more than its tolerance");
   return picks;
-}
-
-interface Input {
-  problem: ChoiceProblem;
-  scaled: Scaled;
-  integer: boolean;
-}
-
-/** Builds the model row-wise: one row a layer (its choices sum to 1), then the problem's rows. */
-function withModel<T>(highs: Highs, { problem, scaled, integer }: Input, use: (model: Model) => T): T {
-  const columns = scaled.scores.flatMap((scores, layer) => scores.map((_, choice) => ({ layer, choice })));
-  const starts: number[] = [0];
-  const indices: number[] = [];
-  const values: number[] = [];
-  const addRow = (coefficient: (layer: number, choice: number) => number): void => {
-    for (const [column, { layer, choice }] of columns.entries()) {
-      const value = coefficient(layer, choice);
-      if (value === 0) continue;
-      indices.push(column);
-      values.push(value);
-    }
-    starts.push(indices.length);
-  };
-  for (let own = 0; own < problem.layers.length; own++) addRow((layer) => (layer === own ? 1 : 0));
-  for (const row of scaled.rows) addRow((layer, choice) => row.costs[layer]?.[choice] ?? 0);
-  const ones = problem.layers.map(() => 1);
-  const numRows = ones.length + scaled.rows.length;
-  const model = highs.createModel({
-    numCols: columns.length,
-    numRows,
-    colCost: scaled.scores.flat(),
-    colLower: columns.map(() => 0),
-    colUpper: scaled.possible.flat().map((isPossible) => (isPossible ? 1 : 0)),
-    rowLower: [...ones, ...scaled.rows.map((row) => (row.lower === -Infinity ? -highs.infinity : row.lower))],
-    rowUpper: [...ones, ...scaled.rows.map((row) => row.upper)],
-    matrix: { format: 'csr', numRows, numCols: columns.length, starts, indices, values },
-    ...(integer ? { integrality: columns.map(() => 1 as const) } : {}),
-  });
-  try {
-    return use(model);
-  } finally {
-    model.dispose();
-  }
 }

@@ -7,6 +7,7 @@ import { makeProof } from '../../selection/proof.ts';
 import { layersOf, select, type Selection } from '../../selection/select.ts';
 import { parseSelectSettings } from '../../selection/settings.ts';
 import { openSolver, type Solver } from '../../selection/solver.ts';
+import { summarise } from '../../selection/summary.ts';
 import { parsedScores, rehearsalConfig, scoresDocument } from './fixture.ts';
 
 let solver: Solver;
@@ -112,7 +113,165 @@ describe('a selection', () => {
   });
 });
 
+describe('more ways to ask', () => {
+  it('keeps between so many and so many experts in every layer', () => {
+    const layers = layersOf(selectWith({ ...rehearsal, experts_per_layer: { min: 8, max: 12 } }));
+    expect(layers.every(({ experts }) => experts >= 8 && experts <= 12)).toBe(true);
+    expect(messageOf(() => selectWith({ experts_per_layer: { max: 3 } }))).toContain(
+      'experts_per_layer 1 to 3',
+    );
+  });
+
+  it('keeps counts that the expert-parallel size of a scenario divides, and says so where none is left', () => {
+    const scenario = { name: 'ep', gpus: 8, expert_parallel: 8, input_tokens: 64, output_tokens: 64 };
+    const layers = layersOf(selectWith({ ...rehearsal, scenarios: [scenario] }));
+    expect(layers.every(({ experts }) => experts % 8 === 0)).toBe(true);
+    const counts = { scenarios: [scenario], experts_per_layer: { max: 4 } };
+    expect(messageOf(() => selectWith(counts))).toContain('expert_parallel 8 (ep) takes the last');
+    expect(messageOf(() => selectWith({ scenarios: [{ ...scenario, tensor_parallel: 3 }] }))).toContain(
+      'a divisor of gpus 8',
+    );
+  });
+
+  it('lets replicas share the load, so that a throughput needs fewer tokens of each', () => {
+    const at = (tensor_parallel: number): number => {
+      const scenario = {
+        name: 's',
+        gpus: 8,
+        tensor_parallel,
+        input_tokens: 64,
+        output_tokens: 64,
+        batch: 4,
+        time_max: 1,
+      };
+      const selection = selectWith({ scenarios: [{ ...scenario, throughput_min: 1000 }] });
+      return selection.problem.rows.find((row) => row.name.startsWith('throughput_min'))?.limit ?? NaN;
+    };
+    expect(at(1)).toBeGreaterThan(at(8));
+  });
+
+  it('differs from given architectures in as many layers as asked, at the least price', () => {
+    const first = selectWith(rehearsal);
+    const settings = parseSelectSettings({ value: { ...rehearsal, distance: 3 }, path: 'w' });
+    const differFrom = [{ name: 'first', layers: layersOf(first) }];
+    const second = select(solver, { scores: parsedScores(scoresDocument()), model, settings, differFrom });
+    const unlike = layersOf(second).filter((layer, index) => {
+      const before = layersOf(first)[index];
+      return layer.experts !== before?.experts || layer.window !== before.window;
+    });
+    expect(unlike.length).toBeGreaterThanOrEqual(3);
+    expect(second.value).toBeGreaterThanOrEqual(first.value);
+  });
+
+  it('takes several objectives in their order, each within the slack of those before it', () => {
+    const best = selectWith({ experts_kept_max: 0.75 });
+    const small = selectWith({
+      experts_kept_max: 0.75,
+      objectives: [
+        { minimise: 'score', slack: 0.2 },
+        { minimise: 'kv', context: 4096 },
+        { minimise: 'weight_gib' },
+      ],
+    });
+    const [score, kv] = small.objectives;
+    expect(score?.value).toBeLessThanOrEqual(best.value * 1.2 + 1e-12);
+    expect(score?.value).toBeGreaterThan(best.value);
+    expect(kv?.name).toBe('kv at 4096 tokens');
+    expect(layersOf(small).filter(({ window }) => window === null).length).toBeLessThan(
+      layersOf(best).filter(({ window }) => window === null).length,
+    );
+    const fast = { name: 'f', input_tokens: 64, output_tokens: 64, batch: 4 };
+    const timed = selectWith({ scenarios: [fast], objectives: [{ minimise: 'time', scenario: 'f' }] });
+    expect(layersOf(timed).every(({ experts, window }) => experts === 4 && window === 16)).toBe(true);
+    expect(messageOf(() => selectWith({ objectives: [{ minimise: 'time', scenario: 'x' }] }))).toContain(
+      'scenario',
+    );
+  });
+
+  it('works for a model that routes a token to one expert, and keeps as few as one', () => {
+    const one = parseModelConfig({ value: { ...rehearsalConfig, num_experts_per_tok: 1 }, path: 'c' });
+    const document = scoresDocument();
+    const layers = (document['layers'] as Record<string, Json>[]).map((layer) => ({
+      ...layer,
+      expert_choices: [
+        { experts: 1, score: 0.2, standard_error: null },
+        { experts: 16, score: 0 },
+      ],
+    }));
+    const scenario = { name: 's', input_tokens: 64, output_tokens: 64, batch: 1, time_max: 0.999 };
+    const settings = parseSelectSettings({
+      value: { experts_kept_max: 0.5, scenarios: [scenario] },
+      path: 'w',
+    });
+    const selection = select(solver, { scores: parsedScores({ ...document, layers }), model: one, settings });
+    expect(layersOf(selection).filter(({ experts }) => experts === 1).length).toBeGreaterThanOrEqual(4);
+  });
+});
+
 describe('a proof', () => {
+  it('says of each layer what keeping all would cost, and what noise would make of it', () => {
+    const settings = parseSelectSettings({ value: { ...rehearsal, noise_samples: 30 }, path: 'w' });
+    const document = scoresDocument();
+    const layers = (document['layers'] as { expert_choices: { score: number }[] }[]).map((layer) => ({
+      ...layer,
+      expert_choices: layer.expert_choices.map((choice) => ({ ...choice, standard_error: choice.score / 2 })),
+    })) as unknown as Json[];
+    const selection = selectWith(rehearsal, { ...document, layers });
+    const proof = makeProof(solver, { selection, model, settings }) as {
+      value: number;
+      layers: {
+        experts: number;
+        keepingAll: number;
+        stability: number;
+        flipsTo: { experts: number } | null;
+      }[];
+      pareto: { points: { value: number }[] };
+    };
+    for (const layer of proof.layers) {
+      expect(layer.keepingAll).toBeGreaterThanOrEqual(0);
+      expect(layer.flipsTo === null).toBe(layer.stability === 1);
+    }
+    expect(proof.layers.some(({ keepingAll }) => keepingAll > 0)).toBe(true);
+    expect(proof.layers.some(({ stability }) => stability < 1)).toBe(true);
+    expect(proof.pareto.points.length).toBe(20);
+    const forced = selectWith(
+      { ...rehearsal, force: [{ layer: 1, experts: 16, window: null }] },
+      { ...document, layers },
+    );
+    expect(proof.value + (proof.layers[1]?.keepingAll ?? NaN)).toBeCloseTo(forced.value, 12);
+  });
+
+  it('sets references beside the selection: what they cost and gain, and the best at their budget', () => {
+    const scenario = { name: 's', input_tokens: 64, output_tokens: 64, parent_kv: 'bf16', batch: 4 };
+    const value = { ...rehearsal, scenarios: [scenario], noise_samples: 0 };
+    const settings = parseSelectSettings({ value, path: 'w' });
+    const selection = selectWith(value);
+    const even = model.layers.map((layer, index) => ({
+      experts: 12,
+      window: index === 5 || index === 7 ? 16 : layer.window,
+    }));
+    const unscored = even.map((layer, index) => (index === 0 ? { ...layer, experts: 13 } : layer));
+    const references = [
+      { name: 'even', layers: even },
+      { name: 'unscored', layers: unscored },
+    ];
+    const proof = makeProof(solver, { selection, model, settings, references });
+    const [first, second] = (proof as { references: Record<string, unknown>[] }).references;
+    expect(first).toMatchObject({ name: 'even', missing: [], gains: [{ name: 's' }] });
+    const own = first?.['sameBudget'] as { value: number; layersUnlike: number };
+    expect(own.value).toBeLessThan(first?.['value'] as number);
+    expect(own.layersUnlike).toBeGreaterThan(0);
+    expect(second).toMatchObject({
+      missing: ['layer 0: 13 experts, window 16'],
+      value: null,
+      sameBudget: null,
+    });
+    const page = summarise({ value: proof, path: 'proof.json' });
+    expect(page).toContain('## even');
+    expect(page).toContain('At its budget the best selection has');
+    expect(page).toContain('choices that were not scored: layer 0: 13 experts, window 16');
+  });
+
   it('holds what is needed to check it again without a solver', () => {
     const settings = parseSelectSettings({ value: rehearsal, path: 'w' });
     const selection = selectWith(rehearsal, scoresDocument({ longContext: true }));
@@ -179,6 +338,7 @@ describe('what cannot be had is said', () => {
       selectWith({ experts_kept_max: 0.4, experts_kept_min: 0.6, full_attention_windowed: 2 }),
     );
     expect(message).toContain('each of experts_kept_max, experts_kept_min can hold, but not together');
+    expect(message).toContain('or, with the least given in all:');
     expect(message).toContain('experts_kept_max: 0.4 of experts would have to become 0.625');
     expect(message).toContain('experts_kept_min: 0.6 of experts would have to become 0.375');
     expect(message).not.toContain('full_attention_windowed');

@@ -148,8 +148,39 @@ describe('the solver', () => {
   });
 
   it('says that it found nothing in time, and not that there is nothing', () => {
+    const exact = hard();
+    const rows = exact.rows.map((row) => ({
+      ...row,
+      sense: 'exactly' as const,
+      limit: usage(
+        row,
+        exact.scores.map((scores, layer) => (layer * 7) % scores.length),
+      ),
+    }));
+    expect(solver.solve({ ...exact, rows }, 0).kind).toBe('none-in-time');
+  });
+
+  it('gives what it knows when there is no time at all, with how far off it may be', () => {
     const outcome = solver.solve(hard(), 0);
-    expect(outcome.kind).toBe('none-in-time');
+    expect(outcome.kind).toBe('feasible');
+    if (outcome.kind !== 'feasible') return;
+    expect(outcome.bound).toBeLessThan(outcome.value);
+    expect(isFeasible(hard(), outcome.picks)).toBe(true);
+  });
+
+  it('tells the least that rows must give together where none alone can give enough', () => {
+    const [row] = ladder().rows;
+    if (row === undefined) throw new Error('expected a row');
+    const opposite = { ...row, name: 'work', sense: 'at_least' as const, limit: 80 };
+    const problem = { ...ladder(), rows: [{ ...row, limit: 40 }, opposite] };
+    const given = solver.elastic(problem, 10) ?? [];
+    expect(given.length).toBeGreaterThan(0);
+    const moved = problem.rows.map((other) => ({
+      ...other,
+      limit: given.find(({ name }) => name === other.name)?.needed ?? other.limit,
+    }));
+    expect(solver.solve(problem, 10).kind).toBe('infeasible');
+    expect(solver.solve({ ...problem, rows: moved }, 10).kind).toBe('optimal');
   });
 
   it('gives a bound below its value when time runs out first', () => {

@@ -11,12 +11,13 @@ import torch
 from fretsaw_engine.data.packed import PADDING, pack, write_dataset
 from fretsaw_engine.harmony.render import Document
 from fretsaw_engine.job import StageFailure, read_job, run_job
-from fretsaw_engine.methods.score import blocks, parent
+from fretsaw_engine.methods.score import blocks, kept, mixture, parent, units
+from fretsaw_engine.methods.score.layers import Parent
 from fretsaw_engine.methods.score.long_context import (
+    Answers,
     answer_positions,
     paired_loss,
     rows_with,
-    score_windows,
 )
 from fretsaw_engine.moe import puzzle
 from fretsaw_engine.moe.checkpoint import load_model, read_config
@@ -56,6 +57,41 @@ def documents(count, vocabulary, seed=0):
 def orders(model, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return [torch.randperm(8, generator=generator).tolist() for _ in model.model.layers]
+
+
+def figures_of(layers, packed, choices, measure, folder, budget_bytes=2**30):
+    """What a measure finds, by layer, over all rows."""
+    store = kept.Kept(folder / "kept", budget_bytes)
+    found = [[] for _ in choices]
+    with torch.no_grad():
+        for shard in units.shards_of(packed):
+            if not measure.is_local:
+                blocks.keep_inputs(layers, shard, store, budget_bytes)
+            for unit in shard.units if measure.is_local else []:
+                store.put(blocks.unit_name(unit), layers.embed(unit))
+            for layer, wanted in enumerate(choices):
+                replacing = blocks.Replacing(layer=layer, choices=wanted, measure=measure)
+                found[layer].append(
+                    blocks.score_layer(layers, shard, replacing, store, budget_bytes)
+                )
+            store.clear()
+    return [{name: torch.cat([f[name] for f in parts]) for name in parts[0]} for parts in found]
+
+
+def scores_of(layers, packed, choices, metric, folder, budget_bytes=2**30):
+    measure = blocks.measure_of(metric, layers)
+    figures = figures_of(layers, packed, choices, measure, folder, budget_bytes)
+    return {
+        (layer, choice): score
+        for layer, wanted in enumerate(choices)
+        for choice, score in blocks.scores_of(figures[layer], wanted).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def layers(checkpoint):
+    with Parent(folder=checkpoint, budget_bytes=2**30) as opened:
+        yield opened
 
 
 def replaced_model(checkpoint, model, layer, *, kept=None, window="own"):
@@ -123,10 +159,12 @@ def plain_score(metric, layer, own, other):
 
 
 @pytest.mark.parametrize("metric", blocks.METRICS)
-def test_scores_equal_whole_forward_passes_of_the_replaced_model(checkpoint, model, packed, metric):
+def test_scores_equal_whole_forward_passes_of_the_replaced_model(
+    checkpoint, model, layers, packed, tmp_path, metric
+):
     order = orders(model)
-    choices = blocks.layer_choices(model, order, [2, 5, 8], [2, 9])
-    scores = blocks.score_choices(model, packed, choices, metric)
+    choices = blocks.layer_choices(layers, order, [2, 5, 8], [2, 9])
+    scores = scores_of(layers, packed, choices, metric, tmp_path)
     own = states(model, packed)
     assert {c for layer, c in scores if layer == 0} == {
         ("experts", 2),
@@ -140,58 +178,98 @@ def test_scores_equal_whole_forward_passes_of_the_replaced_model(checkpoint, mod
         ("window", 9),
     }
     for (layer, (kind, value)), score in scores.items():
-        kept = sorted(order[layer][:value])
-        changed = {"kept": kept} if kind == "experts" else {"window": value}
+        kept_ids = sorted(order[layer][:value])
+        changed = {"kept": kept_ids} if kind == "experts" else {"window": value}
         other = states(replaced_model(checkpoint, model, layer, **changed), packed)
         expected = plain_score(metric, layer, own, other)
-        assert score == pytest.approx(expected, rel=1e-3, abs=1e-9), (layer, kind, value)
-        assert score > 0
+        assert score.score == pytest.approx(expected, rel=1e-3, abs=1e-9), (layer, kind, value)
+        assert score.score > 0
+        assert 0 < score.standard_error < score.score
 
 
-def test_scores_do_not_depend_on_the_batch(model, packed, monkeypatch):
-    choices = blocks.layer_choices(model, orders(model), [3], [2])
-    whole = blocks.score_choices(model, packed, choices, "hidden-mse")
-    monkeypatch.setattr(parent.batches, "__defaults__", (2,))
-    split = blocks.score_choices(model, packed, choices, "hidden-mse")
-    assert split == pytest.approx(whole, rel=1e-5)
+@pytest.mark.parametrize("metric", ["activation-mse", "hidden-mse"])
+def test_scores_do_not_depend_on_what_runs_at_once_nor_on_memory(
+    model, layers, packed, tmp_path, monkeypatch, metric
+):
+    choices = blocks.layer_choices(layers, orders(model), [3], [2])
+    whole = scores_of(layers, packed, choices, metric, tmp_path)
+    monkeypatch.setattr(units, "TOKENS_PER_UNIT", 128)
+    split = scores_of(layers, packed, choices, metric, tmp_path)
+    assert set(split) == set(whole)
+    for key, score in split.items():
+        assert score.score == pytest.approx(whole[key].score, rel=1e-5)
+        assert score.standard_error == pytest.approx(whole[key].standard_error, rel=1e-4)
+    with Parent(folder=layers.folder, budget_bytes=0) as streamed:
+        assert scores_of(streamed, packed, choices, metric, tmp_path, 30_000) == split
+    monkeypatch.setattr(mixture, "TOKENS_AT_ONCE", 7)
+    assert scores_of(layers, packed, choices, metric, tmp_path).keys() == whole.keys()
 
 
-def test_one_expert_a_token_works(checkpoint, packed):
-    model = load_model(checkpoint)
-    for layer in model.model.layers:
-        layer.mlp.router.top_k = 1
-    order = orders(model)
+def test_kept_inputs_go_to_files_beyond_their_budget(tmp_path):
+    store = kept.Kept(tmp_path / "kept", 1000)
+    tensors = {f"t{i}": torch.randn(100) for i in range(5)}
+    for name, tensor in tensors.items():
+        store.put(name, tensor)
+    assert store.spilled_bytes == 3 * 400
+    assert len(list((tmp_path / "kept").iterdir())) == 3
+    assert all(torch.equal(store.get(name), tensor) for name, tensor in tensors.items())
+    store.put("t4", torch.ones(2))
+    assert torch.equal(store.get("t4"), torch.ones(2))
+    store.clear()
+    assert "t0" not in store
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_the_standard_error_of_a_score_is_that_of_repeated_draws():
+    generator = torch.Generator().manual_seed(2)
+    spread = []
+    claimed = []
+    for _ in range(400):
+        scale = torch.rand(60, generator=generator, dtype=torch.float64) + 0.5
+        noise = torch.rand(60, generator=generator, dtype=torch.float64)
+        found = blocks.ratio(0.1 * scale * (0.5 + noise), scale)
+        spread.append(found.score)
+        claimed.append(found.standard_error)
+    observed = torch.tensor(spread, dtype=torch.float64).std().item()
+    assert sum(claimed) / len(claimed) == pytest.approx(observed, rel=0.1)
+    single = blocks.ratio(torch.tensor([1.0, 0.0]), torch.tensor([4.0, 0.0]))
+    assert single == blocks.Score(score=0.25, standard_error=None)
+
+
+def test_kept_experts_alone_are_routed_to(layers, model):
     mlp = model.model.layers[0].mlp
-    x_ND = torch.randn(30, 32)
+    x_ND = torch.randn(200, 32, generator=torch.Generator().manual_seed(4))
+    wanted = blocks.LayerChoices(order=list(range(8)), expert_counts=[1, 6], windows=[])
     with torch.no_grad():
-        found = blocks.subset_outputs(mlp, x_ND, order[0], [1, 8])
-        torch.testing.assert_close(found[8], mlp(x_ND[None])[0][0], rtol=1e-4, atol=1e-5)
-        only = torch.full((30, 1), order[0][0])
-        alone = mlp.experts(x_ND, only, torch.ones(30, 1))
-    torch.testing.assert_close(found[1], alone, rtol=1e-4, atol=1e-5)
-
-
-def test_more_experts_never_change_an_output_that_used_only_the_kept_ones(model):
-    mlp = model.model.layers[0].mlp
-    x_ND = torch.randn(200, 32)
-    with torch.no_grad():
-        found = blocks.subset_outputs(mlp, x_ND, list(range(8)), [6, 8])
+        weights_MNE = blocks.subset_weights(layers, 0, wanted, x_ND)
         ids_NK = mlp.router(x_ND)[2]
+    assert torch.equal(weights_MNE[1] != 0, torch.eye(8, dtype=torch.bool)[:1].expand(200, 8))
+    assert (weights_MNE[2][:, 6:] == 0).all()
+    torch.testing.assert_close(weights_MNE.sum(-1), torch.ones(3, 200))
     untouched = (ids_NK < 6).all(-1)
     assert 0 < untouched.sum() < 200
-    assert torch.equal(found[6][untouched], found[8][untouched])
+    assert torch.equal(weights_MNE[0][untouched], weights_MNE[2][untouched])
 
 
-def test_long_context_losses_equal_those_of_whole_models_document_by_document(checkpoint, model):
+def test_long_context_losses_equal_those_of_whole_models_document_by_document(
+    checkpoint, model, layers, tmp_path
+):
     docs = documents(40, model.config.vocab_size, seed=9)
     docs = [with_parents_answer(model, doc, lie=i % 4 == 0) for i, doc in enumerate(docs)]
     packed = pack(docs, 64)
     windows = [[], [2, 9], [], [2]]
-    accuracy, losses = score_windows(model, packed, windows, most_tokens=16)
+    choices = [blocks.LayerChoices(order=[], expert_counts=[], windows=w) for w in windows]
+    measure = Answers(parent=layers, most_tokens=16)
+    figures = figures_of(layers, packed, choices, measure, tmp_path)
+    right = figures[0]["scale"].tolist()
     truth = [exact(model, doc) for doc in docs]
-    assert accuracy == pytest.approx(sum(truth) / len(truth))
-    assert 0.6 < accuracy < 0.8
-    assert set(losses) == {(1, 2), (1, 9), (3, 2)}
+    assert sum(right) == sum(truth)
+    assert 0.6 < sum(truth) / len(truth) < 0.8
+    losses = {
+        (layer, w): paired_loss(right, figures[layer][f"window-{w}"].tolist())
+        for layer, wanted in enumerate(windows)
+        for w in wanted
+    }
     for (layer, window), loss in losses.items():
         other = replaced_model(checkpoint, model, layer, window=window)
         expected = paired_loss(truth, [exact(other, doc) for doc in docs])
@@ -224,15 +302,19 @@ def test_only_the_first_tokens_of_an_answer_are_judged():
         Document(ids=[1] * 6, mask=[0, 0, 1, 1, 1, 1]),
         Document(ids=[2] * 4, mask=[0, 1, 0, 1]),
     ]
-    packed = pack(docs, 12)
-    positions = answer_positions(packed, 2)
+    positions = answer_positions(only_unit(pack(docs, 12)), 2)
     assert positions.int().tolist() == [[0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 0, 0]]
 
 
 def test_an_example_that_begins_with_its_answer_is_refused():
-    packed = pack([Document(ids=[1, 2], mask=[1, 1])], 4)
+    unit = only_unit(pack([Document(ids=[1, 2], mask=[1, 1])], 4))
     with pytest.raises(StageFailure, match="begins with its answer"):
-        answer_positions(packed, 2)
+        answer_positions(unit, 2)
+
+
+def only_unit(packed):
+    ((unit,),) = [shard.units for shard in units.shards_of(packed)]
+    return unit
 
 
 def test_rows_stop_at_the_asked_number_of_examples():
@@ -322,7 +404,8 @@ def test_the_stage_lists_every_choice_and_writes_the_same_file_twice(
         None,
     )
     assert [c["experts"] for c in first["expert_choices"]] == [2, 4, 8]
-    assert first["expert_choices"][-1]["score"] == 0
+    assert first["expert_choices"][-1] == {"experts": 8, "score": 0}
+    assert all(choice["standard_error"] > 0 for choice in first["expert_choices"][:-1])
     assert [c["window"] for c in first["window_choices"]] == [2, 4]
     assert [c["window"] for c in second["window_choices"]] == [2, 9, None]
     assert "long_context" not in first

@@ -166,6 +166,28 @@ def build_model(config: Mapping[str, Any], *, experts_implementation: str = "gro
 
 def load_tensors(model: Any, config: Mapping[str, Any], tensors: Tensors) -> None:
     """Fill a model from a checkpoint; every name and every shape must agree."""
+    expected = check_tensors(config, tensors)
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name in expected:
+            if name.endswith("_scales"):
+                continue
+            if name.endswith("_blocks"):
+                stem = name.removesuffix("_blocks")
+                value = mxfp4.decode(tensors.get(name), tensors.get(f"{stem}_scales"))
+                parameters.pop(stem).copy_(value)
+            else:
+                parameters.pop(name).copy_(tensors.get(name))
+    if parameters:
+        raise StageFailure("ENGINE_BUG", f"no tensor fills {_few(set(parameters))}")
+    if _has_kv_scheme(config):
+        from fretsaw_engine.moe import puzzle
+
+        puzzle.load_kv_scales(model, tensors.get, tensors)
+
+
+def check_tensors(config: Mapping[str, Any], tensors: Tensors) -> dict[str, tuple[int, ...]]:
+    """Name -> shape that config.json asks for; BAD_INPUT unless the files hold just that."""
     expected = gpt_oss.tensor_shapes(config)
     has_fp8_cache = _has_kv_scheme(config)
     found = {name for name in tensors.names() if not (has_fp8_cache and gpt_oss.is_kv_scale(name))}
@@ -181,23 +203,7 @@ def load_tensors(model: Any, config: Mapping[str, Any], tensors: Tensors) -> Non
             raise StageFailure(
                 "BAD_INPUT", f"{name}: shape {tensors.shape(name)}, config.json says {shape}"
             )
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name in expected:
-            if name.endswith("_scales"):
-                continue
-            if name.endswith("_blocks"):
-                stem = name.removesuffix("_blocks")
-                value = mxfp4.decode(tensors.get(name), tensors.get(f"{stem}_scales"))
-                parameters.pop(stem).copy_(value)
-            else:
-                parameters.pop(name).copy_(tensors.get(name))
-    if parameters:
-        raise StageFailure("ENGINE_BUG", f"no tensor fills {_few(set(parameters))}")
-    if has_fp8_cache:
-        from fretsaw_engine.moe import puzzle
-
-        puzzle.load_kv_scales(model, tensors.get, tensors)
+    return expected
 
 
 def load_tokenizer(folder: Path) -> Any:

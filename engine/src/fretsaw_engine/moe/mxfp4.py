@@ -29,6 +29,10 @@ MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _THRESHOLDS = (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0)
 """Midpoints between neighbours of MAGNITUDES."""
 
+_VALUES = (*MAGNITUDES, *(-m for m in MAGNITUDES))
+_PAIRS = torch.tensor([[_VALUES[byte & 0x0F], _VALUES[byte >> 4]] for byte in range(256)])
+"""What a byte holds: its low four bits first."""
+
 _MIN_EXPONENT = -126
 _MAX_EXPONENT = 125
 
@@ -59,13 +63,21 @@ def decode(
         raise ValueError(f"MXFP4 shapes disagree: {tuple(blocks.shape)}, {tuple(scales.shape)}")
     experts, out_features, groups = scales.shape
     result = torch.empty(experts, groups * GROUP, out_features, dtype=dtype)
-    table = torch.tensor([*MAGNITUDES, *(-m for m in MAGNITUDES)], dtype=dtype)
     for expert in range(experts):
-        block_OGB, scale_OG = blocks[expert], scales[expert].to(torch.int32) - BIAS
-        code_OGV = torch.stack((block_OGB & 0x0F, block_OGB >> 4), dim=-1).flatten(-2)
-        value_OGV = torch.ldexp(table[code_OGV.int()], scale_OG[..., None])
-        result[expert] = value_OGV.reshape(out_features, -1).T
+        result[expert] = decode_rows(blocks[expert], scales[expert], dtype).T
     return result
+
+
+def decode_rows(
+    blocks_OGB: torch.Tensor, scales_OG: torch.Tensor, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """One expert's matrix [O, I], as `torch.nn.functional.linear` takes it.
+
+    Every byte is looked up whole: both of its values at once.
+    """
+    pairs = _PAIRS.to(device=blocks_OGB.device, dtype=dtype)
+    value_OGV = pairs[blocks_OGB.int()].flatten(-2)
+    return torch.ldexp(value_OGV, scales_OG.int()[..., None] - BIAS).flatten(1).to(dtype)
 
 
 def round_trip(weight_EIO: torch.Tensor) -> torch.Tensor:

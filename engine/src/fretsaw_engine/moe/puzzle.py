@@ -367,6 +367,17 @@ def window_masks(
 def build_model(config: Mapping[str, Any], *, experts_implementation: str = "grouped_mm") -> Any:
     """An empty float32 model for a `gpt_oss_puzzle` config.json, or for a `gpt_oss` one with an FP8
     cache."""
+    parsed = parse_config(config)
+    return GptOssPuzzleForCausalLM._from_config(
+        parsed,
+        attn_implementation="eager",
+        experts_implementation=experts_implementation,
+        dtype=torch.float32,
+    )
+
+
+def parse_config(config: Mapping[str, Any]) -> GptOssPuzzleConfig:
+    """config.json of either model type, with a window and an expert count for every layer."""
     plain = {
         key: value
         for key, value in config.items()
@@ -374,19 +385,13 @@ def build_model(config: Mapping[str, Any], *, experts_implementation: str = "gro
     }
     quantization = config.get("quantization_config") or {}
     try:
-        parsed = GptOssPuzzleConfig(
+        return GptOssPuzzleConfig(
             **plain,
             kv_cache_scheme=quantization.get("kv_cache_scheme"),
             kv_cache_skip_layers=quantization.get("kv_cache_skip_layers"),
         )
     except (TypeError, ValueError) as error:
         raise StageFailure("BAD_INPUT", f"config.json: {error}") from error
-    return GptOssPuzzleForCausalLM._from_config(
-        parsed,
-        attn_implementation="eager",
-        experts_implementation=experts_implementation,
-        dtype=torch.float32,
-    )
 
 
 def load_kv_scales(model: Any, get: Callable[[str], torch.Tensor], names: Container[str]) -> None:

@@ -10,21 +10,36 @@ import torch
 
 from fretsaw_engine.data.packed import PADDING, read_dataset
 from fretsaw_engine.job import StageFailure
-from fretsaw_engine.methods.score.blocks import layer_choices, score_choices
-from fretsaw_engine.methods.score.experts import rounded
-from fretsaw_engine.methods.score.long_context import rows_with, score_windows
-from fretsaw_engine.methods.score.parent import calibration_rows
+from fretsaw_engine.methods.score.blocks import (
+    LayerChoices,
+    Replacing,
+    choice_name,
+    keep_inputs,
+    layer_choices,
+    measure_of,
+    score_layer,
+    scores_of,
+)
+from fretsaw_engine.methods.score.budget import Budget
+from fretsaw_engine.methods.score.experts import rounded, unit_name
+from fretsaw_engine.methods.score.kept import Kept
+from fretsaw_engine.methods.score.layers import Parent
+from fretsaw_engine.methods.score.long_context import Answers, paired_loss, rows_with
+from fretsaw_engine.methods.score.parent import calibration_rows, check_tokenizer
+from fretsaw_engine.methods.score.progress import Phase, Progress
 from fretsaw_engine.methods.score.ranking import read_ranking
-from fretsaw_engine.moe.checkpoint import load_model
-from fretsaw_engine.moe.puzzle import layer_windows
+from fretsaw_engine.methods.score.units import shards_of
+from fretsaw_engine.training import distributed
 from fretsaw_engine.training.settings import read_settings, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fretsaw_engine.data.packed import Packed
     from fretsaw_engine.job import Job
-    from fretsaw_engine.methods.score.blocks import Choice, LayerChoices
+    from fretsaw_engine.methods.score.blocks import Choice, Measure, Score
     from fretsaw_engine.methods.score.long_context import Loss
+    from fretsaw_engine.methods.score.units import Shard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,50 +70,88 @@ class ScoreBlocksSettings:
         require(all(window > 0 for window in self.windows), "windows must be positive")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pass:
+    """One pass over some rows: what is tried on each layer, and how it is measured."""
+
+    name: str
+    packed: Packed
+    choices: list[LayerChoices]
+    measure: Measure
+
+
 def run(job: Job) -> None:
     settings = read_settings(ScoreBlocksSettings, job.settings)
     torch.set_num_threads(job.threads)
-    model = load_model(job.input("model").path)
-    _check_counts(settings.expert_counts, model)
-    packed = calibration_rows(
-        read_dataset(job.input("data").path).packed,
-        model.config.vocab_size,
-        settings.tokens,
-        settings.seed,
+    distributed.start()
+    budget = Budget.of_job(job)
+    folder = job.input("model").path
+    with (
+        torch.no_grad(),
+        Parent(folder=folder, budget_bytes=budget.weights, device=distributed.device()) as parent,
+    ):
+        _check_counts(settings.expert_counts, parent)
+        orders = read_ranking(job.input("experts").path, parent.expert_counts)
+        choices = layer_choices(parent, orders, settings.expert_counts, settings.windows)
+        passes = [_calibration(job, settings, parent, choices)]
+        passes += _long_context(job, settings, parent, choices)
+        total = sum(len(shards_of(one.packed)) for one in passes) * parent.layers
+        progress = Progress(job, total)
+        found = {one.name: run_pass(job, parent, one, progress, budget) for one in passes}
+        document = _document(settings, parent, passes, found)
+    if distributed.rank() == 0:
+        text = json.dumps(document, indent=1) + "\n"
+        (job.outputs["scores"] / "scores.json").write_text(text, encoding="utf-8")
+
+
+def run_pass(
+    job: Job, parent: Parent, one: Pass, progress: Progress, budget: Budget
+) -> list[dict[str, torch.Tensor]]:
+    """Figures of every layer over all rows, in the order of rows."""
+    kept = Kept(job.folder / "kept" / str(distributed.rank()), budget.kept)
+    shards = shards_of(one.packed, parent.device)
+
+    def begin(shard: Shard) -> None:
+        if not one.measure.is_local:
+            keep_inputs(parent, shard, kept, budget.working)
+            return
+        for unit in shard.units:
+            kept.put(unit_name(unit), parent.embed(unit))
+
+    def work(shard: Shard, layer: int) -> dict[str, torch.Tensor]:
+        replacing = Replacing(layer=layer, choices=one.choices[layer], measure=one.measure)
+        return score_layer(parent, shard, replacing, kept, budget.working)
+
+    phase = Phase(
+        name=one.name,
+        shards=shards,
+        layers=parent.layers,
+        kept=kept,
+        keeps_hidden=one.measure.is_local,
+        begin=begin,
+        work=work,
     )
-    choices = layer_choices(
-        model,
-        read_ranking(job.input("experts").path, experts_of(model)),
-        settings.expert_counts,
-        settings.windows,
-    )
-
-    def tick(rows: int) -> None:
-        job.progress(rows, len(packed), "rows")
-        job.stop_if_asked()
-
-    scores = score_choices(model, packed, choices, settings.metric, tick)
-    accuracy, losses = _long_context(job, settings, model, choices)
-    document = {
-        "schema": "fretsaw/block-scores/v1",
-        "metric": settings.metric,
-        "tokens": int((packed.document_ids != PADDING).sum()),
-        "parent_long_context_accuracy": accuracy,
-        "layers": [
-            _layer(model, layer, choice, (scores, losses)) for layer, choice in enumerate(choices)
-        ],
-    }
-    text = json.dumps(document, indent=1) + "\n"
-    (job.outputs["scores"] / "scores.json").write_text(text, encoding="utf-8")
+    found = progress.run(phase)
+    names = [["scale", *(choice_name(c) for c in wanted.all)] for wanted in one.choices]
+    return [
+        {name: torch.cat([figures[f"{layer}.{name}"] for figures in found]) for name in wanted}
+        for layer, wanted in enumerate(names)
+    ]
 
 
-def experts_of(model: Any) -> list[int]:
-    """Number of experts of every layer."""
-    return [layer.mlp.router.weight.shape[0] for layer in model.model.layers]
+def _calibration(
+    job: Job, settings: ScoreBlocksSettings, parent: Parent, choices: list[LayerChoices]
+) -> Pass:
+    dataset = read_dataset(job.input("data").path)
+    check_tokenizer(dataset, job.input("model").path)
+    vocabulary = parent.config.vocab_size
+    packed = calibration_rows(dataset.packed, vocabulary, settings.tokens, settings.seed)
+    measure = measure_of(settings.metric, parent)
+    return Pass(name="blocks", packed=packed, choices=choices, measure=measure)
 
 
-def _check_counts(expert_counts: list[int], model: Any) -> None:
-    least, most = model.config.num_experts_per_tok, model.config.num_local_experts
+def _check_counts(expert_counts: list[int], parent: Parent) -> None:
+    least, most = parent.top_k, parent.config.num_local_experts
     for count in expert_counts:
         if not least <= count <= most:
             raise StageFailure(
@@ -108,49 +161,87 @@ def _check_counts(expert_counts: list[int], model: Any) -> None:
 
 
 def _long_context(
-    job: Job, settings: ScoreBlocksSettings, model: Any, choices: list[LayerChoices]
-) -> tuple[float | None, dict[tuple[int, int], Loss]]:
+    job: Job, settings: ScoreBlocksSettings, parent: Parent, choices: list[LayerChoices]
+) -> list[Pass]:
+    """Windows of the full-attention layers, where there is data for it."""
     source = job.optional_input("long_context")
     if source is None:
-        return None, {}
-    packed = calibration_rows(read_dataset(source.path).packed, model.config.vocab_size, None, 0)
-    own = layer_windows(model.config)
-    windows = [choice.windows if own[layer] is None else [] for layer, choice in enumerate(choices)]
-    return score_windows(
-        model,
-        rows_with(packed, settings.long_context.examples),
-        windows,
-        most_tokens=settings.long_context.max_new_tokens,
-        tick=lambda _: job.stop_if_asked(),
-    )
+        return []
+    dataset = read_dataset(source.path)
+    check_tokenizer(dataset, job.input("model").path)
+    packed = calibration_rows(dataset.packed, parent.config.vocab_size, None, 0)
+    packed = rows_with(packed, settings.long_context.examples)
+    if not bool((packed.loss_mask == 1).any()):
+        raise StageFailure("BAD_INPUT", "the long-context data has no answers")
+    windows = [
+        LayerChoices(order=[], expert_counts=[], windows=choice.windows if own is None else [])
+        for own, choice in zip(parent.windows, choices, strict=True)
+    ]
+    measure = Answers(parent=parent, most_tokens=settings.long_context.max_new_tokens)
+    return [Pass(name="long-context", packed=packed, choices=windows, measure=measure)]
+
+
+Found = dict[str, list[dict[str, torch.Tensor]]]
+
+
+def _document(
+    settings: ScoreBlocksSettings, parent: Parent, passes: list[Pass], found: Found
+) -> dict[str, Any]:
+    """`fretsaw/block-scores/v1`."""
+    blocks, *far = passes
+    right = found[far[0].name] if far else []
+    accuracy = float(right[0]["scale"].double().mean()) if right else None
+    layers = []
+    for layer, wanted in enumerate(blocks.choices):
+        scores = scores_of(found[blocks.name][layer], wanted)
+        losses = _losses(right[layer], far[0].choices[layer]) if far else {}
+        layers.append(_layer(parent, layer, (wanted, scores), losses))
+    return {
+        "schema": "fretsaw/block-scores/v1",
+        "metric": settings.metric,
+        "tokens": int((blocks.packed.document_ids != PADDING).sum()),
+        "parent_long_context_accuracy": accuracy,
+        "layers": layers,
+    }
+
+
+def _losses(right: Mapping[str, torch.Tensor], choices: LayerChoices) -> dict[int, Loss]:
+    parent = right["scale"].tolist()
+    return {
+        window: paired_loss(parent, right[choice_name(("window", window))].tolist())
+        for window in choices.windows
+    }
 
 
 def _layer(
-    model: Any,
+    parent: Parent,
     layer: int,
-    choices: LayerChoices,
-    found: tuple[Mapping[tuple[int, Choice], float], Mapping[tuple[int, int], Loss]],
+    scored: tuple[LayerChoices, Mapping[Choice, Score]],
+    losses: Mapping[int, Loss],
 ) -> dict[str, Any]:
-    scores, losses = found
-    window = layer_windows(model.config)[layer]
-    experts = len(choices.order)
+    choices, scores = scored
+    window, experts = parent.windows[layer], parent.expert_counts[layer]
+
+    def line(kind: str, value: int) -> dict[str, Any]:
+        found = scores[kind, value]
+        error = found.standard_error
+        return {
+            "score": rounded(found.score),
+            "standard_error": None if error is None else rounded(error),
+        }
+
     entry: dict[str, Any] = {
         "layer": layer,
         "attention": "full" if window is None else "sliding",
         "window": window,
         "experts": experts,
         "expert_choices": [
-            {"experts": count, "score": rounded(scores[layer, ("experts", count)])}
-            for count in choices.expert_counts
+            {"experts": count, **line("experts", count)} for count in choices.expert_counts
         ]
         + [{"experts": experts, "score": 0.0}],
-        "window_choices": [
-            {"window": narrower, "score": rounded(scores[layer, ("window", narrower)])}
-            for narrower in choices.windows
-        ]
+        "window_choices": [{"window": w, **line("window", w)} for w in choices.windows]
         + [{"window": window, "score": 0.0}],
     }
-    measured = {w: losses[layer, w] for w in choices.windows if (layer, w) in losses}
-    if measured:
-        entry["long_context"] = [{"window": w, **asdict(loss)} for w, loss in measured.items()]
+    if losses:
+        entry["long_context"] = [{"window": w, **asdict(loss)} for w, loss in losses.items()]
     return entry

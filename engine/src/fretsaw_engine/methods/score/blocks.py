@@ -1,41 +1,51 @@
 """Replace one block: what each choice for one layer does to the parent, all other layers unchanged.
 
-The parent runs once. An expert choice is evaluated on the parent's own input of the layer's
-experts, a window choice on the parent's own input of the layer. Three measures of the damage:
+The parent runs once and the input of each layer is kept. An expert choice is evaluated on the
+parent's own input of the layer's experts, a window choice on the parent's own input of the layer;
+only what lies behind the layer runs again, and only where the measure looks there:
 
 - activation-mse: sum |y' - y|^2 / sum |y|^2 over the layer's output (residual stream after the
-  layer).
-- hidden-mse: the same over the final hidden state (after the last norm). Runs the layers behind.
-- kl: mean over tokens of KL(parent || replaced) of the next-token distributions. Runs them too.
+  layer). Block-local.
+- hidden-mse: the same over the final hidden state (after the last norm).
+- kl: mean over tokens of KL(parent || replaced) of the next-token distributions.
 
-Choices of one layer share expert products: kept sets are nested, so most tokens need the same
-experts for several choices, and each (token, expert) pair is computed once.
+All choices of a layer go through the layers behind it side by side, as more rows of one batch.
+Figures are kept for every row of the data, so a score has a standard error: that of a ratio of two
+sums over rows (Cochran, Sampling Techniques, 3rd ed., section 6.3).
 
-Shape suffixes: B rows, T tokens, N = B * T, D hidden, E experts, K experts a token, C choices, P
-pairs.
+Shape suffixes: B rows, T tokens, N = B * T, D hidden, E experts, C choices, R rows of a shard, V
+vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from fretsaw_engine.methods.score.experts import TOKENS_AT_ONCE, expert_outputs
-from fretsaw_engine.methods.score.parent import batches
-from fretsaw_engine.moe.puzzle import layer_windows
+from fretsaw_engine.methods.score.experts import unit_name, working_bytes
+from fretsaw_engine.methods.score.mixture import advance, joined, mix, route, split
+from fretsaw_engine.methods.score.units import Unit, groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from fretsaw_engine.data.packed import Packed
-    from fretsaw_engine.methods.score.parent import Batch
+    from fretsaw_engine.methods.score.kept import Kept
+    from fretsaw_engine.methods.score.layers import Parent
+    from fretsaw_engine.methods.score.units import Shard
 
 METRICS = ("activation-mse", "hidden-mse", "kl")
 
+TOKENS_PER_HEAD = 512
+"""Tokens whose distributions over the vocabulary are in memory at once."""
+
 Choice = tuple[str, int]
 """("experts", count) or ("window", tokens)."""
+
+Figures = dict[str, torch.Tensor]
+"""What a measure found in a shard, float64 or bool: `scale`, and `<kind>-<value>` of a choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,166 +62,256 @@ class LayerChoices:
         return [("experts", c) for c in self.expert_counts] + [("window", w) for w in self.windows]
 
 
-@dataclass(kw_only=True, slots=True)
-class ErrorSums:
-    """Error of every choice of every layer, and what it is divided by; float64 sums."""
+class Measure(Protocol):
+    """Compares the parent's state of some rows with those of the choices."""
 
-    errors: dict[tuple[int, Choice], float] = field(default_factory=dict)
-    scale: dict[int, float] = field(default_factory=dict)
+    is_local: bool
+    """Looks at the layer's own output; else at the final hidden state."""
 
-    def add(self, layer: int, choice: Choice, error: torch.Tensor) -> None:
-        key = (layer, choice)
-        self.errors[key] = self.errors.get(key, 0.0) + float(error.double().sum())
-
-    def scores(self) -> dict[tuple[int, Choice], float]:
-        return {
-            (layer, choice): error / self.scale[layer]
-            for (layer, choice), error in self.errors.items()
-        }
+    def compare(
+        self, unit: Unit, own_BTD: torch.Tensor, others_CBTD: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """The parent's own figure, then one of every choice; equally long for a unit."""
+        ...
 
 
 def layer_choices(
-    model: Any,
+    parent: Parent,
     orders: Sequence[list[int]],
     expert_counts: Sequence[int],
     windows: Sequence[int],
 ) -> list[LayerChoices]:
     """Fewer experts than the layer has, windows narrower than its own."""
     choices = []
-    for layer, own in enumerate(layer_windows(model.config)):
-        experts = model.model.layers[layer].mlp.router.weight.shape[0]
-        narrower = [w for w in windows if own is None or w < own]
+    for layer, own in enumerate(parent.windows):
+        experts = parent.expert_counts[layer]
         choices.append(
             LayerChoices(
                 order=list(orders[layer]),
                 expert_counts=sorted({c for c in expert_counts if c < experts}),
-                windows=sorted(set(narrower)),
+                windows=sorted({w for w in windows if own is None or w < own}),
             )
         )
     return choices
 
 
-def score_choices(
-    model: Any,
-    packed: Packed,
-    choices: Sequence[LayerChoices],
-    metric: str,
-    tick: Callable[[int], None] = lambda _: None,
-) -> dict[tuple[int, Choice], float]:
-    """The score of every choice of every layer, parent run once. `tick` is told the rows done."""
-    if metric not in METRICS:
-        raise ValueError(f"unknown metric {metric}")
-    sums = ErrorSums()
-    done = 0
-    with torch.no_grad():
-        for batch in batches(model, packed):
-            _score_batch(batch, choices, metric, sums)
-            done += batch.input_ids_BT.shape[0]
-            tick(done)
-    return sums.scores()
+def keep_inputs(parent: Parent, shard: Shard, kept: Kept, budget_bytes: int) -> None:
+    """Run the parent over a shard; afterwards `kept` has the input of every layer, by
+    `input_name`, the final hidden state's as that of the layer behind the last."""
+    for unit in shard.units:
+        kept.put(input_name(unit, 0), parent.embed(unit))
+    for layer in range(parent.layers):
+        for group in groups(shard.units, working_bytes(parent, shard, 1), budget_bytes):
+            inputs = [kept.get(input_name(unit, layer)).to(parent.device) for unit in group]
+            outputs = advance(parent, layer, list(zip(group, inputs, strict=True)))
+            for unit, output_BTD in zip(group, outputs, strict=True):
+                kept.put(input_name(unit, layer + 1), output_BTD)
 
 
-def _score_batch(
-    batch: Batch, choices: Sequence[LayerChoices], metric: str, sums: ErrorSums
-) -> None:
-    hidden_BTD = batch.embed()
-    pending: list[tuple[int, dict[Choice, torch.Tensor]]] = []
-    for layer, wanted in enumerate(choices):
-        output_BTD, replaced = replace_layer(batch, layer, hidden_BTD, wanted)
-        if metric == "activation-mse":
-            _add_relative(batch, sums, layer, (output_BTD, replaced))
-        else:
-            pending.append((layer, replaced))
-        hidden_BTD = output_BTD
-    if not pending:
-        return
-    final_BTD = batch.model.model.norm(hidden_BTD)
-    log_parent = None
-    if metric == "kl":
-        log_parent = batch.logits(final_BTD.flatten(0, 1)[batch.counted_N]).log_softmax(-1)
-    for layer, replaced in pending:
-        by_choice = {c: batch.suffix(layer + 1, output) for c, output in replaced.items()}
-        if log_parent is None:
-            _add_relative(batch, sums, layer, (final_BTD, by_choice))
-        else:
-            _add_kl(batch, sums, layer, (log_parent, by_choice))
+def input_name(unit: Unit, layer: int) -> str:
+    return f"input-{unit.index}-{layer}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replacing:
+    """One layer, what is tried on it, and how the damage is measured."""
+
+    layer: int
+    choices: LayerChoices
+    measure: Measure
+
+
+def score_layer(
+    parent: Parent, shard: Shard, replacing: Replacing, kept: Kept, budget_bytes: int
+) -> Figures:
+    """Every choice of one layer over a shard.
+
+    A local measure goes on from `unit_name` and leaves the layer's output there; any other wants
+    `keep_inputs` before.
+    """
+    count = 1 + len(replacing.choices.all)
+    found: list[list[torch.Tensor]] = []
+    if count == 1 and not replacing.measure.is_local:
+        empty = torch.empty(0, 1, 1, parent.hidden_size, device=parent.device)
+        for unit in shard.units:
+            found += _behind(parent, replacing, [(unit, empty)], kept)
+        return {"scale": torch.cat([scale for (scale,) in found])}
+    for group in groups(shard.units, working_bytes(parent, shard, count), budget_bytes):
+        inputs = [_input(parent, unit, replacing, kept) for unit in group]
+        outputs = replace_layer(parent, replacing, list(zip(group, inputs, strict=True)))
+        for unit, output_CBTD in zip(group, outputs, strict=True):
+            if replacing.measure.is_local:
+                kept.put(unit_name(unit), output_CBTD[0].clone())
+                figures = replacing.measure.compare(unit, output_CBTD[0], output_CBTD[1:])
+                found.append([figure.cpu() for figure in figures])
+        if not replacing.measure.is_local:
+            others = [output_CBTD[1:] for output_CBTD in outputs]
+            found += _behind(parent, replacing, list(zip(group, others, strict=True)), kept)
+    names = ["scale", *(choice_name(choice) for choice in replacing.choices.all)]
+    columns = zip(*found, strict=True)
+    return {name: torch.cat(list(c)) for name, c in zip(names, columns, strict=True)}
+
+
+def choice_name(choice: Choice) -> str:
+    return f"{choice[0]}-{choice[1]}"
+
+
+def _input(parent: Parent, unit: Unit, replacing: Replacing, kept: Kept) -> torch.Tensor:
+    is_local = replacing.measure.is_local
+    name = unit_name(unit) if is_local else input_name(unit, replacing.layer)
+    return kept.get(name).to(parent.device)
 
 
 def replace_layer(
-    batch: Batch, layer: int, hidden_BTD: torch.Tensor, wanted: LayerChoices
-) -> tuple[torch.Tensor, dict[Choice, torch.Tensor]]:
-    """The layer's own output and its output under every choice, on one input."""
-    mlp = batch.model.model.layers[layer].mlp
-    everything = mlp.router.weight.shape[0]
-    attended_BTD = batch.attend(layer, hidden_BTD)
-    mixed = subset_outputs(
-        mlp,
-        batch.expert_input(layer, attended_BTD),
-        wanted.order,
-        [*wanted.expert_counts, everything],
+    parent: Parent, replacing: Replacing, work: Sequence[tuple[Unit, torch.Tensor]]
+) -> list[torch.Tensor]:
+    """For each unit [1 + C, B, T, D]: the layer's own output, then that under every choice."""
+    layer, choices = replacing.layer, replacing.choices
+    halves: list[list[torch.Tensor]] = []
+    parts = []
+    for unit, hidden_BTD in work:
+        attended = [parent.attend(layer, unit, hidden_BTD)]
+        attended += [parent.attend(layer, unit, hidden_BTD, window) for window in choices.windows]
+        halves.append(attended)
+        x_ND = parent.expert_input(layer, attended[0])
+        own_parts = split(unit, x_ND, lambda x: subset_weights(parent, layer, choices, x))
+        parts.append([own_parts])
+        for other_BTD in attended[1:]:
+            x_ND = parent.expert_input(layer, other_BTD)
+            parts[-1].append(split(unit, x_ND, lambda x: own_weights(parent, layer, x)))
+    mix(parent, layer, [p for unit_parts in parts for one in unit_parts for p in one])
+    outputs = []
+    for attended, unit_parts in zip(halves, parts, strict=True):
+        shape = attended[0].shape
+        mixed = [joined(one).unflatten(1, shape[:2]) for one in unit_parts]
+        pieces = [half_BTD + m for half_BTD, m in zip(attended, mixed, strict=True)]
+        outputs.append(torch.cat(pieces))
+    return outputs
+
+
+def subset_weights(
+    parent: Parent, layer: int, choices: LayerChoices, x_ND: torch.Tensor
+) -> torch.Tensor:
+    """Weights [1 + counts, N, E]: with all experts, then with the first `count` of the order."""
+    logits_NE = parent.router_logits(layer, x_ND)
+    kept_sets = [choices.order[:count] for count in choices.expert_counts]
+    subsets = [route(logits_NE, parent.top_k, kept) for kept in kept_sets]
+    return torch.stack([route(logits_NE, parent.top_k), *subsets])
+
+
+def own_weights(parent: Parent, layer: int, x_ND: torch.Tensor) -> torch.Tensor:
+    return route(parent.router_logits(layer, x_ND), parent.top_k)[None]
+
+
+def _behind(
+    parent: Parent,
+    replacing: Replacing,
+    work: Sequence[tuple[Unit, torch.Tensor]],
+    kept: Kept,
+) -> list[list[torch.Tensor]]:
+    """Runs the layers behind the replaced one on all choices at once, and compares at the end."""
+    wide = [(repeated(unit, len(other)), other.flatten(0, 1)) for unit, other in work]
+    if len(work[0][1]):
+        for layer in range(replacing.layer + 1, parent.layers):
+            states = advance(parent, layer, wide)
+            wide = [(unit, state) for (unit, _), state in zip(wide, states, strict=True)]
+    figures = []
+    for (unit, other_CBTD), (_, state) in zip(work, wide, strict=True):
+        own_BTD = parent.final_norm(kept.get(input_name(unit, parent.layers)).to(parent.device))
+        others_CBTD = parent.final_norm(state).view_as(other_CBTD)
+        found = replacing.measure.compare(unit, own_BTD, others_CBTD)
+        figures.append([figure.cpu() for figure in found])
+    return figures
+
+
+def repeated(unit: Unit, times: int) -> Unit:
+    """The same rows so many times over."""
+    return Unit(
+        index=unit.index,
+        first_row=unit.first_row,
+        input_ids_BT=unit.input_ids_BT.repeat(times, 1),
+        position_ids_BT=unit.position_ids_BT.repeat(times, 1),
+        document_ids_BT=unit.document_ids_BT.repeat(times, 1),
+        loss_mask_BT=unit.loss_mask_BT.repeat(times, 1),
     )
-    outputs = {c: attended_BTD + m.view_as(attended_BTD) for c, m in mixed.items()}
-    replaced: dict[Choice, torch.Tensor] = {
-        ("experts", count): outputs[count] for count in wanted.expert_counts
-    }
-    for window in wanted.windows:
-        replaced["window", window] = batch.mix(layer, batch.attend(layer, hidden_BTD, window))
-    return outputs[everything], replaced
 
 
-def subset_outputs(
-    mlp: Any, x_ND: torch.Tensor, order: Sequence[int], counts: Sequence[int]
-) -> dict[int, torch.Tensor]:
-    """Output [N, D] of the experts if only the first `count` of `order` existed, for each count."""
-    parts = [_subset_part(mlp, x, order, counts) for x in x_ND.split(TOKENS_AT_ONCE)]
-    return {count: torch.cat([part[count] for part in parts]) for count in counts}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelativeError:
+    """Squared difference by row; the scale is the parent's own square."""
+
+    is_local: bool
+
+    def compare(
+        self, unit: Unit, own_BTD: torch.Tensor, others_CBTD: torch.Tensor
+    ) -> list[torch.Tensor]:
+        counted_BT = unit.counted_BT
+        figures = [_by_row(own_BTD, counted_BT)]
+        return figures + [_by_row(other_BTD - own_BTD, counted_BT) for other_BTD in others_CBTD]
 
 
-def _subset_part(
-    mlp: Any, x_ND: torch.Tensor, order: Sequence[int], counts: Sequence[int]
-) -> dict[int, torch.Tensor]:
-    logits_NE = torch.nn.functional.linear(x_ND, mlp.router.weight, mlp.router.bias)
-    routed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    needed_NE = torch.zeros_like(logits_NE, dtype=torch.bool)
-    for count in counts:
-        kept = torch.tensor(sorted(order[:count]))
-        best_NK, at_NK = torch.topk(logits_NE[:, kept], min(mlp.router.top_k, count), dim=-1)
-        ids_NK = kept[at_NK]
-        routed[count] = (torch.softmax(best_NK, dim=-1), ids_NK)
-        needed_NE.scatter_(1, ids_NK, True)
-    experts_P, tokens_P = needed_NE.T.nonzero(as_tuple=True)
-    outputs_PD = expert_outputs(mlp.experts, x_ND, tokens_P, experts_P)
-    slot_NE = torch.zeros_like(logits_NE, dtype=torch.int64)
-    slot_NE[tokens_P, experts_P] = torch.arange(len(tokens_P))
-    return {
-        count: (weight_NK.unsqueeze(-1) * outputs_PD[slot_NE.gather(1, ids_NK)]).sum(1)
-        for count, (weight_NK, ids_NK) in routed.items()
-    }
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Divergence:
+    """KL(parent || replaced), nats, summed by row; the scale is the number of tokens."""
+
+    parent: Parent
+    is_local: bool = False
+
+    def compare(
+        self, unit: Unit, own_BTD: torch.Tensor, others_CBTD: torch.Tensor
+    ) -> list[torch.Tensor]:
+        counted_BT = unit.counted_BT
+        rows_N = counted_BT.nonzero()[:, 0]
+        sums = [counted_BT.sum(1).double()]
+        sums += [torch.zeros_like(sums[0]) for _ in others_CBTD]
+        own_ND = own_BTD[counted_BT]
+        others = [other_BTD[counted_BT] for other_BTD in others_CBTD]
+        for start in range(0, own_ND.shape[0], TOKENS_PER_HEAD):
+            part = slice(start, start + TOKENS_PER_HEAD)
+            own_NV = self.parent.logits(own_ND[part]).log_softmax(-1)
+            for at, other_ND in enumerate(others, start=1):
+                other_NV = self.parent.logits(other_ND[part]).log_softmax(-1)
+                nats_N = (own_NV.exp() * (own_NV - other_NV)).sum(-1, dtype=torch.float64)
+                sums[at].index_add_(0, rows_N[part], nats_N)
+        return sums
 
 
-def _add_relative(
-    batch: Batch,
-    sums: ErrorSums,
-    layer: int,
-    outputs: tuple[torch.Tensor, dict[Choice, torch.Tensor]],
-) -> None:
-    own_BTD, replaced = outputs
-    own_ND = own_BTD.flatten(0, 1)[batch.counted_N]
-    energy = float(own_ND.double().square().sum())
-    sums.scale[layer] = sums.scale.get(layer, 0.0) + energy
-    for choice, other_BTD in replaced.items():
-        difference_ND = other_BTD.flatten(0, 1)[batch.counted_N] - own_ND
-        sums.add(layer, choice, difference_ND.double().square().sum())
+def measure_of(metric: str, parent: Parent) -> Measure:
+    if metric == "kl":
+        return Divergence(parent=parent)
+    if metric in METRICS:
+        return RelativeError(is_local=metric == "activation-mse")
+    raise ValueError(f"unknown metric {metric}")
 
 
-def _add_kl(
-    batch: Batch,
-    sums: ErrorSums,
-    layer: int,
-    outputs: tuple[torch.Tensor, dict[Choice, torch.Tensor]],
-) -> None:
-    log_parent, replaced = outputs
-    sums.scale[layer] = sums.scale.get(layer, 0.0) + log_parent.shape[0]
-    for choice, final_BTD in replaced.items():
-        log_other = batch.logits(final_BTD.flatten(0, 1)[batch.counted_N]).log_softmax(-1)
-        sums.add(layer, choice, (log_parent.exp() * (log_parent - log_other)).sum(-1))
+def _by_row(x_BTD: torch.Tensor, counted_BT: torch.Tensor) -> torch.Tensor:
+    squares_BT = x_BTD.double().square().sum(-1)
+    return torch.where(counted_BT, squares_BT, 0.0).sum(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """Lower is better. `standard_error`: one standard deviation; None of fewer than two rows."""
+
+    score: float
+    standard_error: float | None
+
+
+def ratio(error_R: torch.Tensor, scale_R: torch.Tensor) -> Score:
+    """sum(error) / sum(scale), and its standard error from how it varies over rows:
+    sqrt(n / (n - 1) sum (error - ratio scale)^2) / sum(scale). Rows without data do not count."""
+    held = scale_R > 0
+    error_R, scale_R = error_R[held], scale_R[held]
+    rows, total = len(scale_R), float(scale_R.sum())
+    if rows == 0:
+        return Score(score=0.0, standard_error=None)
+    score = float(error_R.sum()) / total
+    if rows == 1:
+        return Score(score=score, standard_error=None)
+    spread = float((error_R - score * scale_R).square().sum()) * rows / (rows - 1)
+    return Score(score=score, standard_error=math.sqrt(spread) / total)
+
+
+def scores_of(figures: Mapping[str, torch.Tensor], choices: LayerChoices) -> dict[Choice, Score]:
+    """Scores of a layer from its figures over all rows."""
+    return {c: ratio(figures[choice_name(c)], figures["scale"]) for c in choices.all}

@@ -9,25 +9,29 @@ Two measures, both summed in float64:
   the softmax runs over the new top k. So k + 1 expert outputs a token are enough for every expert's
   error.
 
-Shape suffixes: N tokens, D hidden, E experts, K experts a token, R = K + 1 (or E, if that is less).
+Shape suffixes: N tokens, D hidden, E experts, K experts a token, M mixtures (the layer's own, then
+one without each of a token's k experts).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from fretsaw_engine.methods.score.parent import batches, check_finite
+from fretsaw_engine.methods.score.mixture import Mixtures, joined, mix, route, split
+from fretsaw_engine.methods.score.parent import check_finite
+from fretsaw_engine.methods.score.units import groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from fretsaw_engine.data.packed import Packed
+    from fretsaw_engine.methods.score.kept import Kept
+    from fretsaw_engine.methods.score.layers import Parent
+    from fretsaw_engine.methods.score.units import Shard, Unit
 
-TOKENS_AT_ONCE = 4096
-"""Tokens whose expert outputs [N, R, D] are held at once."""
+METRICS = ("reap", "drop-out-error")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,100 +70,94 @@ class Tally:
         raise ValueError(f"unknown metric {metric}")
 
 
-def tally_experts(
-    model: Any, packed: Packed, tick: Callable[[int], None] = lambda _: None
-) -> list[Tally]:
-    """One pass: a tally for every layer. `tick` is told the rows done."""
-    layers = model.model.layers
-    tallies = [Tally.empty(layer.mlp.router.weight.shape[0]) for layer in layers]
-    done = 0
-    with torch.no_grad():
-        for batch in batches(model, packed):
-            hidden_BTD = batch.embed()
-            for number, layer in enumerate(layers):
-                attended_BTD = batch.attend(number, hidden_BTD)
-                x_ND = batch.expert_input(number, attended_BTD)
-                check_finite(x_ND, _place(number, done, batch.input_ids_BT.shape[1]))
-                output_ND, tally = tally_layer(layer.mlp, x_ND, batch.counted_N)
-                tallies[number] += tally
-                hidden_BTD = attended_BTD + output_ND.view_as(attended_BTD)
-            done += batch.input_ids_BT.shape[0]
-            tick(done)
+def tally_shard(parent: Parent, shard: Shard, layer: int, kept: Kept, budget_bytes: int) -> Tally:
+    """One layer's tally over a shard. `kept` holds the layer's input of every unit, by
+    `unit_name`, and then its output."""
+    tally = Tally.empty(parent.expert_counts[layer])
+    for group in groups(shard.units, working_bytes(parent, shard, parent.top_k + 1), budget_bytes):
+        for unit_tally in _tally_group(parent, group, layer, kept):
+            tally += unit_tally
+    return tally
+
+
+def _tally_group(parent: Parent, group: Sequence[Unit], layer: int, kept: Kept) -> list[Tally]:
+    attended, parts, gains = [], [], []
+    for unit in group:
+        attended_BTD = parent.attend(layer, unit, kept.get(unit_name(unit)).to(parent.device))
+        x_ND = parent.expert_input(layer, attended_BTD)
+        check_finite(x_ND, _place(layer, unit))
+        unit_parts = split(unit, x_ND, lambda x: dropped_weights(parent, layer, x))
+        for part in unit_parts:
+            part.seen = _norms(part, gain_E := torch.zeros(parent.expert_counts[layer]).double())
+            gains.append(gain_E)
+        attended.append(attended_BTD)
+        parts.append(unit_parts)
+    mix(parent, layer, [part for unit_parts in parts for part in unit_parts])
+    tallies = []
+    gain = iter(gains)
+    for unit, attended_BTD, unit_parts in zip(group, attended, parts, strict=True):
+        output_BTD = attended_BTD + joined(unit_parts)[0].view_as(attended_BTD)
+        kept.put(unit_name(unit), output_BTD)
+        tallies.append(_total(_tally_part(part, next(gain)) for part in unit_parts))
     return tallies
 
 
-def tally_layer(
-    mlp: Any, x_ND: torch.Tensor, counted_N: torch.Tensor
-) -> tuple[torch.Tensor, Tally]:
-    """The layer's output for all tokens, and the tally over those that count."""
-    parts = [
-        _tally_part(mlp, x, counted)
-        for x, counted in zip(
-            x_ND.split(TOKENS_AT_ONCE), counted_N.split(TOKENS_AT_ONCE), strict=True
-        )
-    ]
-    return torch.cat([output for output, _ in parts]), _total(tally for _, tally in parts)
-
-
-def _tally_part(
-    mlp: Any, x_ND: torch.Tensor, counted_N: torch.Tensor
-) -> tuple[torch.Tensor, Tally]:
-    experts, top_k = mlp.router.weight.shape[0], mlp.router.top_k
-    logits_NE = torch.nn.functional.linear(x_ND, mlp.router.weight, mlp.router.bias)
-    near = min(top_k + 1, experts)
-    logits_NR, ids_NR = torch.topk(logits_NE, near, dim=-1)
-    tokens_P = torch.arange(x_ND.shape[0]).repeat_interleave(near)
-    outputs_NRD = expert_outputs(mlp.experts, x_ND, tokens_P, ids_NR.flatten()).view(
-        x_ND.shape[0], near, -1
-    )
-    weight_NK = torch.softmax(logits_NR[:, :top_k], dim=-1)
-    output_ND = (weight_NK.unsqueeze(-1) * outputs_NRD[:, :top_k]).sum(1)
-
-    reap_NK = weight_NK.double() * outputs_NRD[:, :top_k].double().norm(dim=-1)
-    dropped_NK = torch.stack(
-        [
-            (_without(logits_NR, outputs_NRD, slot, top_k) - output_ND).double().square().sum(-1)
-            for slot in range(top_k)
-        ],
-        dim=1,
-    )
-    ids_NK = ids_NR[:, :top_k][counted_N].flatten()
-    empty = Tally.empty(experts)
-    return output_ND, Tally(
-        reap_E=empty.reap_E.index_add(0, ids_NK, reap_NK[counted_N].flatten()),
-        dropped_E=empty.dropped_E.index_add(0, ids_NK, dropped_NK[counted_N].flatten()),
-        routed_E=torch.bincount(ids_NK, minlength=experts),
-        tokens=int(counted_N.sum()),
-    )
-
-
-def _without(
-    logits_NR: torch.Tensor, outputs_NRD: torch.Tensor, slot: int, top_k: int
-) -> torch.Tensor:
-    """The layer's output [N, D] if the expert in this slot did not exist. Zero if it was the only
-    one."""
-    rest = [other for other in range(logits_NR.shape[1]) if other != slot][:top_k]
-    if not rest:
-        return torch.zeros_like(outputs_NRD[:, 0])
-    weight_NK = torch.softmax(logits_NR[:, rest], dim=-1)
-    return (weight_NK.unsqueeze(-1) * outputs_NRD[:, rest]).sum(1)
-
-
-def expert_outputs(
-    experts: Any, x_ND: torch.Tensor, tokens_P: torch.Tensor, experts_P: torch.Tensor
-) -> torch.Tensor:
-    """Output [P, D] of expert `experts_P[p]` on token `tokens_P[p]`, one product an expert."""
-    order_P = torch.argsort(experts_P, stable=True)
-    counts = torch.bincount(experts_P, minlength=experts.num_experts).tolist()
-    pieces = []
-    for expert, part in enumerate(order_P.split(counts)):
-        if len(part) == 0:
+def dropped_weights(parent: Parent, layer: int, x_ND: torch.Tensor) -> torch.Tensor:
+    """Weights [1 + k, N, E]: the router's, and those without a token's first, second ... expert."""
+    logits_NE = parent.router_logits(layer, x_ND)
+    top_k = min(parent.top_k, logits_NE.shape[1])
+    best_NK = torch.topk(logits_NE, top_k, dim=-1).indices
+    weights = [route(logits_NE, top_k)]
+    for slot in range(top_k):
+        if logits_NE.shape[1] == 1:
+            weights.append(torch.zeros_like(logits_NE))
             continue
-        gate_up = x_ND[tokens_P[part]] @ experts.gate_up_proj[expert]
-        inner = experts._apply_gate(gate_up + experts.gate_up_proj_bias[expert])
-        pieces.append(inner @ experts.down_proj[expert] + experts.down_proj_bias[expert])
-    sorted_PD = torch.cat(pieces) if pieces else x_ND[:0]
-    return torch.empty_like(sorted_PD).index_copy(0, order_P, sorted_PD)
+        others_NE = logits_NE.scatter(1, best_NK[:, slot : slot + 1], float("-inf"))
+        weights.append(route(others_NE, min(top_k, logits_NE.shape[1] - 1)))
+    return torch.stack(weights)
+
+
+def _norms(
+    part: Mixtures, gain_E: torch.Tensor
+) -> Callable[[int, torch.Tensor, torch.Tensor], None]:
+    """Adds gate weight times output norm to an expert's gain."""
+
+    def see(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> None:
+        gate_N = part.weights_MNE[0, tokens, expert].double()
+        gain_E[expert] = (gate_N * output.double().norm(dim=-1)).sum().cpu()
+
+    return see
+
+
+def _tally_part(part: Mixtures, gain_E: torch.Tensor) -> Tally:
+    """Which expert slot m left out is where its weights lack one that the first mixture has."""
+    experts = part.weights_MNE.shape[2]
+    used_NE = part.weights_MNE[0] != 0
+    dropped_E = torch.zeros(experts, dtype=torch.float64)
+    own_ND = part.outputs_MND[0]
+    for mixture in range(1, part.weights_MNE.shape[0]):
+        error_N = (part.outputs_MND[mixture] - own_ND).double().square().sum(-1)
+        lost_NE = used_NE & (part.weights_MNE[mixture] == 0)
+        dropped_E += (lost_NE.double().T @ error_N).cpu()
+    counted = int(part.unit.counted_BT.flatten()[part.first :][: part.x_ND.shape[0]].sum())
+    return Tally(
+        reap_E=gain_E,
+        dropped_E=dropped_E,
+        routed_E=used_NE.sum(0).cpu(),
+        tokens=counted,
+    )
+
+
+def working_bytes(parent: Parent, shard: Shard, mixtures: int) -> int:
+    """Bytes that one unit takes while `mixtures` outputs of it are made."""
+    tokens = shard.units[0].input_ids_BT.numel()
+    experts = max(parent.expert_counts)
+    return 4 * tokens * (mixtures * (parent.hidden_size + experts) + 4 * parent.hidden_size)
+
+
+def unit_name(unit: Unit) -> str:
+    """Under which a unit's hidden state is kept."""
+    return f"hidden-{unit.index}"
 
 
 def rank(scores: list[float]) -> list[int]:
@@ -168,20 +166,15 @@ def rank(scores: list[float]) -> list[int]:
 
 
 def rounded(value: float) -> float:
-    """Seven significant digits: what float32 activations support, and no more.
-
-    Sums that differ in their last bits (another batch split) then give the same ranking file.
-    """
+    """Seven significant digits: what float32 activations support, and no more."""
     return float(f"{value:.6e}")
 
 
-def _place(layer: int, row: int, length: int) -> Callable[[int], str]:
-    return lambda token: (
-        f"the experts' input of layer {layer}, row {row + token // length}, token {token % length}"
-    )
+def _place(layer: int, unit: Unit) -> Callable[[int], str]:
+    return lambda token: f"the experts' input of layer {layer}, first at {unit.place(token)}"
 
 
-def _total(tallies: Any) -> Tally:
+def _total(tallies: Iterable[Tally]) -> Tally:
     first, *rest = list(tallies)
     for tally in rest:
         first = first + tally

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from fretsaw_engine.data.packed import PADDING, TENSORS, Packed
 from fretsaw_engine.job import StageFailure
-from fretsaw_engine.methods.score.parent import ROWS_PER_BATCH, batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from fretsaw_engine.methods.score.parent import Batch
+    from fretsaw_engine.methods.score.layers import Parent
+    from fretsaw_engine.methods.score.units import Unit
 
 Z = 1.96
 """Standard errors that make a loss more than noise (two-sided 5 %)."""
@@ -54,92 +54,40 @@ def paired_loss(parent: Sequence[bool], replaced: Sequence[bool]) -> Loss:
     return Loss(accuracy_loss=mean, standard_error=error, undecided=undecided)
 
 
-def score_windows(
-    model: Any,
-    packed: Packed,
-    windows: Sequence[Sequence[int]],
-    *,
-    most_tokens: int,
-    tick: Callable[[int], None] = lambda _: None,
-) -> tuple[float, dict[tuple[int, int], Loss]]:
-    """Accuracy of the parent, and the loss of every (layer, window) of `windows[layer]`.
-
-    Of each answer the first `most_tokens` tokens are judged.
-    """
-    judged_RT = answer_positions(packed, most_tokens)
-    right: dict[tuple[int, int] | None, list[bool]] = {}
-    done = 0
-    with torch.no_grad():
-        for batch in batches(model, packed):
-            rows = slice(done, done + ROWS_PER_BATCH)
-            judge = Judge.of(batch, judged_RT[rows])
-            _judge_batch(batch, windows, judge, right)
-            done += batch.input_ids_BT.shape[0]
-            tick(done)
-    parent = right.pop(None, [])
-    if not parent:
-        raise StageFailure("BAD_INPUT", "the long-context data has no answers")
-    losses = {key: paired_loss(parent, replaced) for key, replaced in right.items() if key}
-    return sum(parent) / len(parent), losses
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judge:
-    """Which positions of a batch are judged, what should come next there, and whose it is."""
+class Answers:
+    """Which documents are answered right (bool); of each answer the first `most_tokens` tokens are
+    judged. The parent's own are the scale."""
 
-    batch: Batch
-    judged_BT: torch.Tensor
-    expected: torch.Tensor
-    owner: torch.Tensor
-    documents: torch.Tensor
+    parent: Parent
+    most_tokens: int
+    is_local: bool = False
 
-    @staticmethod
-    def of(batch: Batch, judged_BT: torch.Tensor) -> Judge:
-        """`judged_BT` marks answer tokens; each is predicted one position earlier."""
-        expected = batch.input_ids_BT[judged_BT]
-        owner = batch.document_ids_BT[judged_BT].long()
-        return Judge(
-            batch=batch,
-            judged_BT=judged_BT,
-            expected=expected,
-            owner=owner,
-            documents=owner.unique(),
-        )
+    def compare(
+        self, unit: Unit, own_BTD: torch.Tensor, others_CBTD: torch.Tensor
+    ) -> list[torch.Tensor]:
+        judged_BT = answer_positions(unit, self.most_tokens)
+        return [self._right(unit, judged_BT, final_BTD) for final_BTD in (own_BTD, *others_CBTD)]
 
-    def right(self, final_BTD: torch.Tensor) -> list[bool]:
+    def _right(self, unit: Unit, judged_BT: torch.Tensor, final_BTD: torch.Tensor) -> torch.Tensor:
         """For every answered document, in order of id: is all of its answer the most likely?"""
-        before_BT = self.judged_BT.roll(-1, dims=1)
-        best = self.batch.logits(final_BTD[before_BT]).argmax(-1)
-        wrong = self.owner[best != self.expected].unique()
-        return (~torch.isin(self.documents, wrong)).tolist()
+        expected = unit.input_ids_BT[judged_BT]
+        owner = unit.document_ids_BT[judged_BT].long()
+        before_BT = judged_BT.roll(-1, dims=1)
+        best = self.parent.logits(final_BTD[before_BT]).argmax(-1)
+        wrong = owner[best != expected].unique()
+        return ~torch.isin(owner.unique(), wrong)
 
 
-def _judge_batch(
-    batch: Batch,
-    windows: Sequence[Sequence[int]],
-    judge: Judge,
-    right: dict[tuple[int, int] | None, list[bool]],
-) -> None:
-    inputs = [batch.embed()]
-    for layer in range(len(batch.windows)):
-        inputs.append(batch.mix(layer, batch.attend(layer, inputs[-1])))
-    right.setdefault(None, []).extend(judge.right(batch.model.model.norm(inputs[-1])))
-    for layer, narrower in enumerate(windows):
-        for window in narrower:
-            replaced = batch.mix(layer, batch.attend(layer, inputs[layer], window))
-            final_BTD = batch.suffix(layer + 1, replaced)
-            right.setdefault((layer, window), []).extend(judge.right(final_BTD))
-
-
-def answer_positions(packed: Packed, most_tokens: int) -> torch.Tensor:
-    """Bool [R, T]: the first `most_tokens` tokens of every document that the assistant wrote."""
-    answer_RT = (packed.loss_mask == 1) & (packed.document_ids != PADDING)
-    if bool((answer_RT & (packed.position_ids == 0)).any()):
+def answer_positions(rows: Unit, most_tokens: int) -> torch.Tensor:
+    """Bool [B, T]: the first `most_tokens` tokens of every document that the assistant wrote."""
+    answer_BT = (rows.loss_mask_BT == 1) & rows.counted_BT
+    if bool((answer_BT & (rows.position_ids_BT == 0)).any()):
         raise StageFailure("BAD_INPUT", "a long-context example begins with its answer")
-    so_far_RT = answer_RT.long().cumsum(1)
+    so_far_BT = answer_BT.long().cumsum(1)
     # What was counted before a document began: the count at its first token, which is no answer.
-    start_RT = torch.where(packed.position_ids == 0, so_far_RT, 0).cummax(1).values
-    return answer_RT & (so_far_RT - start_RT <= most_tokens)
+    start_BT = torch.where(rows.position_ids_BT == 0, so_far_BT, 0).cummax(1).values
+    return answer_BT & (so_far_BT - start_BT <= most_tokens)
 
 
 def rows_with(packed: Packed, examples: int) -> Packed:

@@ -1,10 +1,6 @@
-"""A parent taken apart into the pieces that replace-one-block scoring runs by themselves.
+"""Calibration data as scoring and calibration read it, and a whole model run on it layer by layer.
 
-A layer is h -> a = h + attention(norm(h)) -> h' = a + experts(norm(a)). Another window changes the
-first half, another set of experts the second. So a choice is scored on the parent's own input of
-the half that it changes, without running the model again.
-
-Shape suffixes: B rows, T tokens of a row, N = B * T tokens flat, D hidden, V vocabulary.
+Shape suffixes: B rows, T tokens of a row, N = B * T tokens flat, D hidden.
 """
 
 from __future__ import annotations
@@ -14,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fretsaw_engine.data.packed import PADDING, TENSORS, Packed, attention_mask
+from fretsaw_engine.data.packed import PADDING, TENSORS, Packed, attention_mask, file_digest
 from fretsaw_engine.job import StageFailure
 from fretsaw_engine.moe.puzzle import layer_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from fretsaw_engine.data.packed import Dataset
 
 ROWS_PER_BATCH = 16
 """Rows that run at once. Part of no result beyond float rounding."""
@@ -36,11 +35,6 @@ class Batch:
     windows: list[int | None]
     _masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
 
-    @property
-    def counted_N(self) -> torch.Tensor:
-        """Which tokens are data, not padding."""
-        return (self.document_ids_BT != PADDING).flatten()
-
     def embed(self) -> torch.Tensor:
         return self.model.model.embed_tokens(self.input_ids_BT)
 
@@ -48,42 +42,26 @@ class Batch:
         self,
         layer: int,
         hidden_BTD: torch.Tensor,
-        window: int | None | str = "own",
         cache: Any = None,
     ) -> torch.Tensor:
-        """First half of a layer, with its own window or with another one.
+        """First half of a layer, h + attention(norm(h)).
 
         `cache.update(k, v, layer)` is handed K (after RoPE) and V, and gives back what to use.
         """
         block = self.model.model.layers[layer]
-        seen = self.windows[layer] if isinstance(window, str) else window
         output_BTD, _ = block.self_attn(
             hidden_states=block.input_layernorm(hidden_BTD),
             position_embeddings=self.rope,
-            attention_mask=self._mask(seen),
+            attention_mask=self._mask(self.windows[layer]),
             past_key_values=cache,
         )
         return hidden_BTD + output_BTD
-
-    def expert_input(self, layer: int, attended_BTD: torch.Tensor) -> torch.Tensor:
-        """What router and experts of a layer see, [N, D]."""
-        block = self.model.model.layers[layer]
-        return block.post_attention_layernorm(attended_BTD).flatten(0, 1)
 
     def mix(self, layer: int, attended_BTD: torch.Tensor) -> torch.Tensor:
         """Second half of a layer, as the model does it."""
         block = self.model.model.layers[layer]
         output_BTD, _ = block.mlp(block.post_attention_layernorm(attended_BTD))
         return attended_BTD + output_BTD
-
-    def suffix(self, first: int, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        """Layers `first` to the last and the final norm."""
-        for layer in range(first, len(self.windows)):
-            hidden_BTD = self.mix(layer, self.attend(layer, hidden_BTD))
-        return self.model.model.norm(hidden_BTD)
-
-    def logits(self, normed_BTD: torch.Tensor) -> torch.Tensor:
-        return self.model.lm_head(normed_BTD)
 
     def _mask(self, window: int | None) -> torch.Tensor:
         if window not in self._masks:
@@ -136,9 +114,24 @@ def calibration_rows(
     return choose_rows(dataset_rows, tokens, seed)
 
 
+def check_tokenizer(dataset: Dataset, checkpoint: Path) -> None:
+    """BAD_INPUT if the data says that it was prepared with another tokenizer than the model's."""
+    prepared, own = dataset.description.get("tokenizer_digest"), checkpoint / "tokenizer.json"
+    if prepared is None or not own.is_file():
+        return
+    found = file_digest(own)
+    if prepared != found:
+        raise StageFailure(
+            "BAD_INPUT",
+            f"the calibration data was prepared with tokenizer {prepared}, the model has {found}: "
+            "prepare it again with this model's tokenizer",
+            {"prepared": prepared, "model": found},
+        )
+
+
 def check_finite(values: torch.Tensor, what: Callable[[int], str]) -> None:
     """BAD_INPUT naming the first token (flat index) whose values are not finite."""
     bad_N = ~values.isfinite().flatten(1).all(1)
-    if bad_N.any():
+    if bool(bad_N.any()):
         first = int(bad_N.nonzero()[0])
         raise StageFailure("BAD_INPUT", f"not finite: {what(first)}")
