@@ -36,6 +36,8 @@ interface Watch {
   outcome: Promise<StageOutcome>;
   /** The run has left: nothing more is to be started. */
   isLeft: boolean;
+  /** Another run had started the execution. */
+  isJoined: boolean;
 }
 
 /**
@@ -117,6 +119,7 @@ export class StageWaiters {
       handle: undefined,
       outcome: Promise.resolve({ kind: 'cancelled' }),
       isLeft: false,
+      isJoined: false,
     };
     watch.outcome = this.#follow(request, watch);
     this.#watches.set(nameOf(request), watch);
@@ -127,12 +130,17 @@ export class StageWaiters {
   async #follow(request: StageRequest, watch: Watch): Promise<StageOutcome> {
     while (!watch.isLeft) {
       try {
-        watch.handle = await join(this.#deps, request);
+        watch.handle = await join(this.#deps, request, watch);
         const result = await watch.handle.result();
         if (result.kind !== 'cancelled') return { ...result, key: request.key };
       } catch (error) {
-        if (error instanceof WorkflowFailedError) return toOutcome(error, request);
-        await sleep(1000);
+        if (!(error instanceof WorkflowFailedError)) await sleep(1000);
+        else {
+          const outcome = toOutcome(error, request);
+          // What was refused to the run that had started it need not be to this one.
+          const isOthers = watch.isJoined && outcome.kind === 'failed' && outcome.code === 'NOT_ALLOWED';
+          if (!isOthers) return outcome;
+        }
       }
     }
     return { kind: 'cancelled', key: request.key };
@@ -166,15 +174,17 @@ function beatOf(requests: readonly StageRequest[]): number {
 const nameOf = ({ run, key }: StageRequest): string => `${run} ${key}`;
 
 /** Starting makes this run the first waiter; a stage that is at work is joined by a signal. */
-async function join(deps: ActivityDeps, request: StageRequest): Promise<StageHandle> {
+async function join(deps: ActivityDeps, request: StageRequest, watch: Watch): Promise<StageHandle> {
   const options = {
     workflowId: `stage-${hexOf(request.key)}`,
     workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
     taskQueue: deps.queues.control,
     args: [request] as [StageRequest],
     staticSummary: `${request.stage} (${request.kind})`,
+    ...(deps.version === undefined ? {} : { versioningOverride: { pinnedTo: deps.version } }),
   };
   try {
+    watch.isJoined = false;
     return await deps.client.workflow.start<RunStage>('runStage', {
       ...options,
       workflowIdConflictPolicy: 'FAIL',
@@ -182,6 +192,7 @@ async function join(deps: ActivityDeps, request: StageRequest): Promise<StageHan
     });
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    watch.isJoined = true;
     return await deps.client.workflow.signalWithStart<RunStage, [string]>('runStage', {
       ...options,
       signal: 'join',

@@ -1,4 +1,5 @@
 import type { Client } from '@temporalio/client';
+import type { WorkerDeploymentVersion } from '@temporalio/common';
 import type { AllowedSigner } from '../compiler/pool.ts';
 import type { Digest, Sha256 } from '../core/digest.ts';
 import type { Store } from '../store/store.ts';
@@ -36,6 +37,8 @@ export interface ActivityDeps {
   queues: TaskQueues;
   /** Pool name -> task queue. */
   poolQueue: (pool: string) => string;
+  /** What this worker's runs are pinned to, and the stages that they start with them. */
+  version?: WorkerDeploymentVersion;
   host: string;
   pid: number;
   /** Kind -> version as it goes into keys: `3+dirty.<hash>` when this worker's code is not the pinned one. */

@@ -100,11 +100,13 @@ Example:
   },
   {
     name: 'worker',
-    summary: 'serve a pool: run the jobs of stages that ask for it',
-    usage: 'fretsaw worker --pool <name> [--check]',
+    summary: 'serve a pool, or the control queue of a fleet',
+    usage: 'fretsaw worker --pool <name> [--check] | --control | --promote',
     details: `Options:
   --pool <name>  infra/pools/<name>.yaml (FRETSAW_POOLS names another folder), a path, or FRETSAW_POOL with the text itself
   --check        print the pool as it is understood, and start nothing
+  --control      serve the control queue of a fleet (FRETSAW_CONTROL=shared): decide, look up and write records
+  --promote      new runs of the fleet start on this build from now on
 
 Ctrl-C or SIGTERM stops it; jobs go on, and the next worker of the pool finds them.
 

@@ -9,6 +9,8 @@ import { PoolWaits } from './pool-waits.ts';
 export interface FollowedRun {
   id: string;
   client: Client;
+  /** Pools that need no worker of their own. */
+  ownPools: ReadonlySet<string>;
   handle: WorkflowHandle<(request: RunRequest) => Promise<RunSummary>>;
   /** Renews `client` and `handle` after the server was away. */
   reconnect: () => Promise<void>;
@@ -26,7 +28,7 @@ export async function followRun(run: FollowedRun, view: LiveView): Promise<RunSu
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
-  const waits = new PoolWaits(view);
+  const waits = new PoolWaits(view, run.ownPools);
   try {
     for (let next = 0; ;) {
       const followed = await followConnected(run, { view, next, waits });

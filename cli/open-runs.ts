@@ -1,4 +1,5 @@
 import type { Client } from '@temporalio/client';
+import { hostname } from 'node:os';
 import { isAlive, type ProcessIdentity } from '../workers/process-identity.ts';
 
 /** What a run's workflow carries for other command lines to see. */
@@ -29,7 +30,8 @@ export async function findOpenRun(
     query: "WorkflowType = 'runPipeline' AND ExecutionStatus = 'Running'",
   })) {
     const { spec, plan, owner, recompute } = (memo ?? {}) as Partial<RunMemo>;
-    if (owner === undefined || isAlive(owner)) continue;
+    // Whether a command line of another host lives is not known here.
+    if (owner?.host !== hostname() || isAlive(owner)) continue;
     const id = workflowId.slice('run-'.length);
     const isSame =
       plan === wanted.planDigest &&

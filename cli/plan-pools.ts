@@ -1,7 +1,7 @@
 import type { Plan } from '../compiler/plan.ts';
 import type { Resolution } from '../compiler/resolve.ts';
 import { homePaths } from '../workers/home.ts';
-import { ownPools } from '../workers/worker-settings.ts';
+import { isFleet, ownPoolsOf } from '../workers/worker-settings.ts';
 import type { Invocation } from './command.ts';
 import { liveRuns } from './live-states.ts';
 
@@ -20,9 +20,10 @@ export async function planPools(
   invocation: Invocation,
 ): Promise<PlannedPool[]> {
   const hits = new Set(resolution.stages.filter(({ state }) => state === 'hit').map(({ name }) => name));
+  const own = ownPoolsOf({ isShared: isFleet(invocation.env) });
   const stages = new Map<string, string[]>();
   for (const { name, pool } of plan.stages) {
-    if (ownPools.has(pool) || hits.has(name)) continue;
+    if (own.has(pool) || hits.has(name)) continue;
     stages.set(pool, [...(stages.get(pool) ?? []), name]);
   }
   if (stages.size === 0) return [];

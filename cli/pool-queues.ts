@@ -1,7 +1,6 @@
 import type { Client } from '@temporalio/client';
 import { hexOf } from '../core/digest.ts';
 import type { StageKey } from '../core/keys.ts';
-import { ownPools } from '../workers/worker-settings.ts';
 
 /**
  * A worker renews its poll every minute; one that has not been seen for longer is gone. (The server
@@ -14,9 +13,9 @@ const activityQueue = 2 as never; // the enum is of a package that is not ours t
 /** PendingActivityState of Temporal's API: asked for, and taken by no worker. */
 const scheduled = 1;
 
-/** Pools that are not this host's own, as stages ask for them. */
-export function foreignPools(stages: readonly { pool: string }[]): string[] {
-  return [...new Set(stages.map(({ pool }) => pool))].filter((pool) => !ownPools.has(pool)).sort();
+/** Pools that need workers of their own, as stages ask for them. */
+export function foreignPools(stages: readonly { pool: string }[], own: ReadonlySet<string>): string[] {
+  return [...new Set(stages.map(({ pool }) => pool))].filter((pool) => !own.has(pool)).sort();
 }
 
 /** How many workers ask the pool's queue for work now. */

@@ -1,5 +1,4 @@
 import type { Client } from '@temporalio/client';
-import { ownPools } from '../workers/worker-settings.ts';
 import type { LiveView } from './live-view.ts';
 import { findPoolWait } from './pool-queues.ts';
 
@@ -8,16 +7,19 @@ const lookMs = 3000;
 /** Tells a view, every few seconds, which stages wait for a worker of their pool. */
 export class PoolWaits {
   readonly #view: Pick<LiveView, 'running' | 'setWait'>;
+  readonly #own: ReadonlySet<string>;
   #lookedAt = 0;
 
-  constructor(view: Pick<LiveView, 'running' | 'setWait'>) {
+  /** `own`: pools that need no worker of their own. */
+  constructor(view: Pick<LiveView, 'running' | 'setWait'>, own: ReadonlySet<string>) {
     this.#view = view;
+    this.#own = own;
   }
 
   async look(client: Client): Promise<void> {
     if (Date.now() - this.#lookedAt < lookMs) return;
     this.#lookedAt = Date.now();
-    const asked = this.#view.running.filter(({ pool }) => !ownPools.has(pool));
+    const asked = this.#view.running.filter(({ pool }) => !this.#own.has(pool));
     await Promise.all(
       asked.map(async (stage) => {
         // A stage that has just ended is not found; a server that is away is found again by others.

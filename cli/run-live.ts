@@ -9,7 +9,7 @@ import { listFinished, writeRunStarted } from '../lineage/run.ts';
 import { homePaths } from '../workers/home.ts';
 import { identify } from '../workers/process-identity.ts';
 import { Session } from '../workers/session.ts';
-import { taskQueuesOf, type WorkerSettings } from '../workers/worker-settings.ts';
+import { ownPoolsOf, taskQueuesOf, type WorkerSettings } from '../workers/worker-settings.ts';
 import type { RunRequest, RunSummary, StageOutcome } from '../workflows/index.ts';
 import { exitCodes, UsageError } from './command.ts';
 import { approvePlan } from './approve-plan.ts';
@@ -35,7 +35,7 @@ export async function runLive(live: LiveRun): Promise<number> {
   });
   const connect = (): Promise<Client> => connectClient(invocation.env, session.port);
   try {
-    if (!live.choice.waitForPools) await checkPools(live, await connect());
+    if (!live.choice.waitForPools) await checkPools(live, await connect(), ownPoolsOf(settings));
     const run = await startRun(live, { settings, connect });
     const summary = await followRun(run, view);
     view.clear();
@@ -76,10 +76,14 @@ function checkPinned(plan: Plan): void {
 }
 
 /** A stage whose pool nobody serves would wait; that is said before anything is started. */
-async function checkPools({ plan, resolved }: LiveRun, client: Client): Promise<void> {
+async function checkPools(
+  { plan, resolved }: LiveRun,
+  client: Client,
+  own: ReadonlySet<string>,
+): Promise<void> {
   const missing = new Set(resolved.misses);
   const stages = plan.stages.filter(({ name }) => missing.has(name));
-  for (const pool of foreignPools(stages)) {
+  for (const pool of foreignPools(stages, own)) {
     if ((await countPollers(client, pool)) > 0) continue;
     const names = stages.filter((stage) => stage.pool === pool).map(({ name }) => name);
     throw new Failure(
@@ -103,7 +107,8 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
   const open = await findOpenRun(client, { planDigest, recompute: choice.recompute }, (text) => {
     invocation.terminal.err(`${text}\n`);
   });
-  if (open !== undefined) return followed(open, client, newClient);
+  const known = { client, newClient, ownPools: ownPoolsOf(settings) };
+  if (open !== undefined) return followed(open, known);
   await store.documents.create(`runs/${id}/plan`, text);
   await approvePlan(store, { run: id, plan: planDigest }, invocation);
   await writeStart(live, id, planDigest);
@@ -129,13 +134,20 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
     } satisfies RunMemo,
     staticSummary: `${plan.spec.name}${plan.spec.profile === null ? '' : ` (${plan.spec.profile})`}`,
   });
-  return { ...followed(id, client, newClient), handle };
+  return { ...followed(id, known), handle };
 }
 
-function followed(id: string, client: Client, newClient: () => Promise<Client>): FollowedRun {
+interface Known {
+  client: Client;
+  newClient: () => Promise<Client>;
+  ownPools: ReadonlySet<string>;
+}
+
+function followed(id: string, { client, newClient, ownPools }: Known): FollowedRun {
   const run: FollowedRun = {
     id,
     client,
+    ownPools,
     handle: client.workflow.getHandle(`run-${id}`),
     reconnect: async () => {
       run.client = await newClient();

@@ -5,11 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../core/errors.ts';
 import { namedCluster } from '../workers/cluster.ts';
 import { dataConverter } from '../workers/data-converter.ts';
-import type { WorkerSettings } from '../workers/worker-settings.ts';
-import type { Invocation } from './command.ts';
+import { isFleet, type WorkerSettings } from '../workers/worker-settings.ts';
+import { UsageError, type Invocation } from './command.ts';
 
 export function workerSettings({ env, installation }: Invocation, home: string): WorkerSettings {
   const isEmbedded = namedCluster(env) === undefined;
+  if (isFleet(env)) {
+    if (!isEmbedded)
+      return { home, root: installation.root, isEmbedded, queueSuffix: '@fleet', isShared: true };
+    throw new UsageError('FRETSAW_CONTROL=shared needs a cluster: set TEMPORAL_ADDRESS');
+  }
   const suffix = isEmbedded
     ? ''
     : `@${createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12)}`;

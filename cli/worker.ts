@@ -6,16 +6,27 @@ import { Session } from '../workers/session.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
 import { printDiagnostics } from './diagnostics.ts';
 import { loadPool } from './load-pool.ts';
+import { StopSignals } from './stop-signals.ts';
 import { workerSettings } from './temporal-client.ts';
 
-/** Serves one pool until it is told to stop; its jobs go on, and the pool's next worker finds them. */
+/** Serves one pool, or a fleet's control queue, until it is told to stop; jobs go on, and the next worker finds them. */
 export const command: Command = {
   async run(invocation) {
     const { values } = parseArgs({
       args: invocation.args,
-      options: { pool: { type: 'string' }, check: { type: 'boolean', default: false } },
+      options: {
+        pool: { type: 'string' },
+        check: { type: 'boolean', default: false },
+        control: { type: 'boolean', default: false },
+        promote: { type: 'boolean', default: false },
+      },
     });
-    if (values.pool === undefined) throw new UsageError('expected --pool <name>');
+    if (values.control || values.promote) {
+      const { controlFleet } = await import('./control-worker.ts');
+      await controlFleet(values, invocation);
+      return exitCodes.ok;
+    }
+    if (values.pool === undefined) throw new UsageError('expected --pool <name>, --control or --promote');
     const loaded = loadPool(values.pool, invocation);
     if (!loaded.ok) {
       printDiagnostics(loaded.error, invocation);
@@ -37,12 +48,7 @@ async function servePool(pool: Pool, invocation: Invocation): Promise<void> {
   const env = withCredentials(invocation.env, pool.credentials);
   const paths = homePaths(pool.home === undefined ? env : { FRETSAW_HOME: pool.home }, invocation.cwd);
   const settings = workerSettings({ ...invocation, env }, paths.root);
-  const stopped = new AbortController();
-  const stop = (): void => {
-    stopped.abort();
-  };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
+  const stopped = new StopSignals();
   const server = new ServerPort();
   const session = settings.isEmbedded
     ? await Session.open(paths, settings, (what) => {
@@ -59,8 +65,7 @@ async function servePool(pool: Pool, invocation: Invocation): Promise<void> {
     }
   } finally {
     await session?.close();
-    process.off('SIGTERM', stop);
-    process.off('SIGINT', stop);
+    stopped.close();
   }
 }
 

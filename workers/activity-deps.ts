@@ -6,6 +6,7 @@ import type { ActivityDeps } from '../activities/deps.ts';
 import { kindVersions } from '../activities/kind-versions.ts';
 import type { Pool } from '../compiler/pool.ts';
 import { sha256Text } from '../store/sha256.ts';
+import { deploymentVersion } from './deployment.ts';
 import { findUser } from './find-user.ts';
 import { openHomeStore, type HomePaths } from './home.ts';
 import { jobEnvironment, secretReader } from './job-environment.ts';
@@ -37,12 +38,14 @@ export function activityDeps(inputs: WorkerInputs): { deps: ActivityDeps; launch
     ...(pool === undefined ? {} : { pool }),
   });
   const root = pool?.installation ?? settings.root;
+  const version = deploymentVersion(settings);
   const deps: ActivityDeps = {
     store: openHomeStore(paths.root),
     home: { work: paths.work, downloads: paths.downloads },
     client,
     queues: taskQueuesOf(settings),
     poolQueue: poolQueueOf(settings),
+    ...(version === undefined ? {} : { version }),
     host: hostname(),
     pid: process.pid,
     ...kindVersions(settings.root),

@@ -5,6 +5,7 @@ import type { Pool } from '../compiler/pool.ts';
 import { activityDeps } from './activity-deps.ts';
 import { connectWorker } from './connect-worker.ts';
 import { dataConverter } from './data-converter.ts';
+import { deploymentVersion, versioned } from './deployment.ts';
 import { homePaths } from './home.ts';
 import { installRuntime } from './worker-runtime.ts';
 import { poolQueueOf, type WorkerSettings } from './worker-settings.ts';
@@ -19,16 +20,13 @@ export interface PoolWork {
   onReady: (where: { namespace: string; queue: string }) => void;
 }
 
-let isInstalled = false;
-
 /**
  * Serves one pool: takes stages from its queue, as many at once as it has slots, and runs their jobs
  * through its launcher. It writes artifacts, snapshots and notes of attempts; records are written by the control queue's
  * workers alone.
  */
 export async function runPool({ settings, pool, env, signal, onReady }: PoolWork): Promise<void> {
-  if (!isInstalled) installRuntime();
-  isInstalled = true;
+  installRuntime();
   const paths = homePaths({ FRETSAW_HOME: settings.home }, '/');
   const { connection, namespace } = await connectWorker(settings, paths, env);
   const queue = poolQueueOf(settings)(pool.name);
@@ -47,6 +45,7 @@ export async function runPool({ settings, pool, env, signal, onReady }: PoolWork
       ...dataConverter(env),
       taskQueue: queue,
       activities: { executeStage },
+      ...versioned(deploymentVersion(settings)),
       maxConcurrentActivityTaskExecutions: pool.slots,
       maxHeartbeatThrottleInterval: 1500,
       shutdownGraceTime: '20s',

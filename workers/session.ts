@@ -24,6 +24,7 @@ interface RunningWorker {
 /**
  * One command line's use of this home's server and worker. They are shared by all command lines of
  * the home; the last one to leave stops them. While it is open, what was killed is started again.
+ * On a fleet's cluster there is nothing to start.
  */
 export class Session {
   readonly #paths: HomePaths;
@@ -43,6 +44,7 @@ export class Session {
     onMend: (what: string) => void,
   ): Promise<Session> {
     const session = new Session(paths, settings);
+    if (settings.isShared === true) return session;
     mkdirSync(paths.root, { recursive: true });
     joinClients(paths.clients);
     try {
@@ -61,6 +63,7 @@ export class Session {
   }
 
   async close(): Promise<void> {
+    if (this.#settings.isShared === true) return;
     clearInterval(this.#timer);
     await this.#mending;
     await withLock(this.#paths.root, async () => {

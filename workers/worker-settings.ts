@@ -10,13 +10,24 @@ export interface WorkerSettings {
   isEmbedded: boolean;
   /** Suffix of all task queues, so that homes that share a cluster do not take each other's work. */
   queueSuffix: string;
+  /** True: a fleet's control workers serve the control queue, and this home has no worker of its own. */
+  isShared?: boolean;
 }
 
 /** The queue of this host's own pool. */
 export const localPool = 'local';
 
-/** Pool names that this host serves without being told to. */
-export const ownPools: ReadonlySet<string> = new Set(['default', localPool]);
+const hostPools: ReadonlySet<string> = new Set(['default', localPool]);
+
+/** Pool names that a home serves without being told to; a fleet has workers for each of its pools. */
+export function ownPoolsOf({ isShared }: Pick<WorkerSettings, 'isShared'>): ReadonlySet<string> {
+  return isShared === true ? new Set() : hostPools;
+}
+
+/** Whether the environment says that the cluster's own control workers are to be used. */
+export function isFleet(env: NodeJS.ProcessEnv): boolean {
+  return env['FRETSAW_CONTROL'] === 'shared';
+}
 
 /**
  * On the server of one home, one queue for everything: a workflow's own activities are then handed to
@@ -29,11 +40,12 @@ export function taskQueuesOf({ queueSuffix, isEmbedded }: Queueing): TaskQueues 
 
 /** A pool's queue is the pool's name; this host's own pool belongs to one home. */
 export function poolQueueOf(settings: Queueing): (pool: string) => string {
+  const hosts = ownPoolsOf(settings);
   const own = settings.isEmbedded ? taskQueuesOf(settings).control : `${localPool}${settings.queueSuffix}`;
-  return (pool) => (ownPools.has(pool) ? own : pool);
+  return (pool) => (hosts.has(pool) ? own : pool);
 }
 
-type Queueing = Pick<WorkerSettings, 'queueSuffix' | 'isEmbedded'>;
+type Queueing = Pick<WorkerSettings, 'queueSuffix' | 'isEmbedded' | 'isShared'>;
 
 export const programPaths = {
   python: (root: string): string => join(root, '.venv', 'bin', 'python'),
