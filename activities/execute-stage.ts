@@ -9,6 +9,7 @@ import { collectOutputs } from './collect-outputs.ts';
 import type { ActivityDeps } from './deps.ts';
 import { importArtifact } from './import/import-artifact.ts';
 import { commandFor, ranksOf } from './job-command.ts';
+import { readEnvironment } from './job-events.ts';
 import { keepLogs } from './keep-logs.ts';
 import { readKeyDocument } from './key-document.ts';
 import { kindNamed } from '../kinds/registry.ts';
@@ -131,6 +132,7 @@ type Ending = Pick<AttemptPredicate, 'startedAt' | 'outcome' | 'failure' | 'outp
 
 async function note(work: Work, taken: TakenAttempt, ending: Ending): Promise<void> {
   const { deps, request, document, launcher } = work;
+  const ranOn = await readEnvironment(taken.folder.events);
   await writeAttempt(deps.store.documents, {
     schema: 'fretsaw/attempt/v1',
     key: request.key,
@@ -141,8 +143,8 @@ async function note(work: Work, taken: TakenAttempt, ending: Ending): Promise<vo
     host: deps.host,
     launcher: launcher.name,
     code: deps.codes[document.kind] ?? request.key,
-    versions: { ...deps.tools },
-    resources: { ...request.resources },
+    versions: { ...deps.tools, ...ranOn.versions },
+    resources: { ...request.resources, ...ranOn.machine },
     ...(taken.resume === undefined
       ? {}
       : { resumedFrom: { attempt: taken.resume.attempt, step: taken.resume.step } }),

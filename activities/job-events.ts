@@ -18,7 +18,7 @@ export interface FailedEvent {
   details: Record<string, unknown>;
 }
 
-const tailBytes = 16_384;
+const partBytes = 16_384;
 
 /** Signs of life of a job, from the end of its events file. */
 export interface JobSigns {
@@ -43,6 +43,29 @@ export async function readSigns(path: string): Promise<JobSigns> {
     progress: last === undefined ? undefined : toProgress(last),
     saidAtMs: typeof saidAt === 'number' ? saidAt * 1000 : undefined,
     usualGapMs: gaps.length < 3 ? undefined : gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)],
+  };
+}
+
+/** What a job said that it runs on; empty for one that never came so far, and for a user's command. */
+export interface JobEnvironment {
+  versions: Record<string, string>;
+  machine: Record<string, string | number>;
+}
+
+export async function readEnvironment(path: string): Promise<JobEnvironment> {
+  const line = (await readHead(path)).split('\n').find((text) => text.includes('"environment"'));
+  const event = line === undefined ? undefined : parseEvent(line);
+  const texts = (value: unknown): [string, unknown][] => (isRecord(value) ? Object.entries(value) : []);
+  return {
+    versions: Object.fromEntries(
+      texts(event?.['versions']).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+    ),
+    machine: Object.fromEntries(
+      texts(event?.['machine']).filter(
+        (entry): entry is [string, string | number] =>
+          typeof entry[1] === 'string' || typeof entry[1] === 'number',
+      ),
+    ),
   };
 }
 
@@ -93,7 +116,16 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-async function readTail(path: string): Promise<string> {
+function readTail(path: string): Promise<string> {
+  return readPart(path, (sizeBytes) => Math.max(0, sizeBytes - partBytes));
+}
+
+function readHead(path: string): Promise<string> {
+  return readPart(path, () => 0);
+}
+
+/** `partBytes` of a file from where `from` says; empty when there is none. */
+async function readPart(path: string, from: (sizeBytes: number) => number): Promise<string> {
   let file;
   try {
     file = await open(path, 'r');
@@ -102,9 +134,8 @@ async function readTail(path: string): Promise<string> {
   }
   try {
     const { size } = await file.stat();
-    const length = Math.min(size, tailBytes);
-    const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
-    return buffer.toString('utf8');
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(partBytes), 0, partBytes, from(size));
+    return buffer.toString('utf8', 0, bytesRead);
   } finally {
     await file.close();
   }

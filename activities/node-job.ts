@@ -66,7 +66,7 @@ export class NodeJob {
   metrics(step: number, values: Readonly<Record<string, number>>): void {
     const finite = Object.entries(values).map(([name, value]) => [
       name,
-      Number.isFinite(value) ? value : String(value),
+      Number.isFinite(value) ? value : notFinite(value),
     ]);
     this.emit('metrics', { step, values: Object.fromEntries(finite) });
   }
@@ -118,6 +118,7 @@ export async function runNodeJob(
   const watch = watchLease(job, host);
   try {
     job.emit('started', { pid: host.pid, kind: job.file.kind, attempt: job.file.attempt });
+    job.emit('environment', environmentOf(job.file));
     await stage(job);
     await writeDone(job.file);
     job.emit('done', {});
@@ -129,6 +130,20 @@ export async function runNodeJob(
   } finally {
     clearInterval(watch);
   }
+}
+
+/** What the job runs on, as engine/src/fretsaw_engine/environment.py tells it. */
+function environmentOf({ threads }: JobFile): Record<'versions' | 'machine', object> {
+  return {
+    versions: { node: process.versions.node },
+    machine: { world_size: 1, threads, instruction_set: process.arch, device: 'cpu' },
+  };
+}
+
+/** JSON has no such numbers; the contract writes them as Python does. */
+function notFinite(value: number): string {
+  if (Number.isNaN(value)) return 'nan';
+  return value > 0 ? 'inf' : '-inf';
 }
 
 /** Every error that is not ours becomes one of the closed codes; what nobody foresaw is our bug, said as such. */

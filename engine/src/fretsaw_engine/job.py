@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fretsaw_engine.environment import environment_of_job
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -220,6 +222,7 @@ def run_job(job: Job, stage: Callable[[Job], None]) -> int:
     watch.start()
     try:
         job.emit("started", pid=os.getpid(), kind=job.kind, attempt=job.attempt)
+        job.emit("environment", **environment_of_job(job.threads))
         stage(job)
         if job._rank == 0:
             write_done(job)
