@@ -89,8 +89,8 @@ describe('the version of a kind', () => {
       ...pinned,
       readFile: (file: string) => (file === path ? 'changed' : pinned.readFile(file)),
     };
-    expect(kindVersions(edited).versions['distill']).toMatch(/^1\+dirty\.[0-9a-f]{8}$/);
-    expect(kindVersions(edited).versions['select']).toBe('1');
+    expect(kindVersions(edited).versions['distill']).toMatch(/^\d+\+dirty\.[0-9a-f]{8}$/);
+    expect(kindVersions(edited).versions['select']).toBe(String(kindNamed('select').version));
     const unpinned = {
       ...reading,
       readFile: (file: string) => (file === pinnedPath ? undefined : reading.readFile(file)),
