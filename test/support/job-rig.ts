@@ -146,7 +146,7 @@ export class JobRig {
   #layOutEngine(): void {
     const engine = join(this.folder, 'engine', 'fretsaw_engine');
     mkdirSync(join(engine, 'stages'), { recursive: true });
-    for (const name of ['__init__.py', '__main__.py', 'job.py'])
+    for (const name of ['__init__.py', '__main__.py', 'environment.py', 'job.py'])
       copyFileSync(join(root, 'engine', 'src', 'fretsaw_engine', name), join(engine, name));
     writeFileSync(join(engine, 'stages', '__init__.py'), '');
     copyFileSync(
