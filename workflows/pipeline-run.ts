@@ -2,7 +2,6 @@ import {
   CancellationScope,
   condition,
   isCancellation,
-  patched,
   proxyActivities,
   proxyLocalActivities,
   sleep,
@@ -33,6 +32,12 @@ interface Wait {
   names: ReadonlySet<string>;
 }
 
+export interface PipelineOptions {
+  log: (name: string, state: StageState) => void;
+  /** False in runs that began before people could speak to them: they go on as they began. */
+  isSpokenTo: boolean;
+}
+
 /** The stages of one run between being ready and having ended, and what people say about them. */
 export class PipelineRun {
   readonly schedule: Schedule;
@@ -42,8 +47,7 @@ export class PipelineRun {
   readonly #leaveStages: Activities['leaveStages'];
   readonly #control: ControlState;
   readonly #budget: RunBudget;
-  /** Runs that began before people could speak to them go on as they began. */
-  readonly #isSpokenTo = patched('control');
+  readonly #isSpokenTo: boolean;
   /** Ready to be waited for, and waited for by no activity now. */
   readonly #started: StageRequest[] = [];
   /** Bound, and not started. */
@@ -63,10 +67,11 @@ export class PipelineRun {
   /** Counts up whenever there may be something to do. */
   #version = 0;
 
-  constructor(request: RunRequest, graph: Graph, log: (name: string, state: StageState) => void) {
+  constructor(request: RunRequest, graph: Graph, { log, isSpokenTo }: PipelineOptions) {
     this.schedule = new Schedule(graph);
     this.#request = request;
     this.#log = log;
+    this.#isSpokenTo = isSpokenTo;
     this.#control = new ControlState(request.control);
     this.#budget = new RunBudget(request, {
       gpusAtWork: () => [...this.#atWork.values()].reduce((sum, { resources }) => sum + resources.gpus, 0),

@@ -2,6 +2,7 @@ import {
   CancellationScope,
   continueAsNew,
   isCancellation,
+  patched,
   proxyLocalActivities,
   setHandler,
 } from '@temporalio/workflow';
@@ -20,8 +21,10 @@ const { loadGraph, bindStages, finishRun } = proxyLocalActivities<Activities>({ 
  * branches go on.
  */
 export async function runPipeline(request: RunRequest): Promise<RunSummary> {
+  // Before anything is awaited: on replay a marker that comes after a local activity is seen too late.
+  const isSpokenTo = patched('control');
   const graph = await CancellationScope.nonCancellable(() => loadGraph(request));
-  const run = new PipelineRun(request, graph, followChanges());
+  const run = new PipelineRun(request, graph, { log: followChanges(), isSpokenTo });
   setHandler(actUpdate, (act) => run.obey(act));
   setHandler(budgetNewsSignal, (key, message) => {
     run.hearBudget(key, message);

@@ -40,7 +40,24 @@ stages:
   await rig.until(() => rig.lines('ran').length === 3);
   cancelled.child.kill('SIGINT');
   await cancelled.ended;
+  rig.write('asked.yaml', `fretsaw: v1
+name: asked
+stages:
+  asked: { kind: command, approve: true, with: { ${script('echo asked > "$1"/x')} } }
+  long: { kind: command, with: { ${script('echo long >> ' + rig.folder + '/long; sleep 30; echo > "$1"/x')} } }
+  unwanted: { kind: command, with: { ${script('sleep 60; echo > "$1"/x')} } }
+  behind: { kind: command, inputs: { a: unwanted.out }, with: { ${script('echo never > "$1"/x')} } }
+`);
+  const asked = rig.start(['run', 'asked.yaml']);
+  await rig.until(() => rig.lines('long').length === 1);
+  await rig.run(['pause', 'last', 'long', '--reason', 'to be seen']);
+  await rig.until(() => rig.jobs().length === 2);
+  await rig.run(['resume', 'last']);
+  await rig.until(() => rig.lines('long').length === 2);
+  await rig.run(['cancel', 'last', 'unwanted']);
+  await rig.run(['approve', 'last', 'asked', '--reason', 'to be seen']);
   await record();
+  await asked.ended;
   rig.write('go', '');
   await keeper.ended;
 } finally {
@@ -56,7 +73,7 @@ async function record(): Promise<void> {
     const shape = `${type}-${status.name.toLowerCase()}`;
     const count = (counts.get(shape) ?? 0) + 1;
     counts.set(shape, count);
-    if (count > 3) continue;
+    if (count > 4) continue;
     const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
     // Where the program lay when this was recorded is nobody's business.
     const text = historyToJSON(history).replaceAll(root, '/fretsaw');

@@ -18,7 +18,7 @@ function readHistory(name: string): { events: { eventType: string; activityTaskS
 }
 
 test('every recorded history replays on the workflows as they are now', async () => {
-  const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
+  const names = readdirSync(folder, { recursive: true }).map(String).filter((name) => name.endsWith('.json'));
   expect(names.length).toBeGreaterThan(5);
   const histories = names.map((name) => ({ workflowId: name, history: readHistory(name) }));
   const failed: string[] = [];
