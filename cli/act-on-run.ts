@@ -32,7 +32,7 @@ export function parseSaying(invocation: Invocation, needs: 'reason' | 'nothing')
 /** Says it to the run's workflow, which writes it down; what changes nothing is not written. */
 export async function actOnRun(act: Act['act'], saying: Saying, invocation: Invocation): Promise<number> {
   const paths = homePaths(invocation.env, invocation.cwd);
-  const store = openHomeStore(paths.root);
+  const store = openHomeStore(paths);
   const { started, finished, plan } = await findRun(store, saying.run);
   const { stage } = saying;
   if (stage !== undefined && !plan.stages.some(({ name }) => name === stage))

@@ -21,7 +21,7 @@ export const command: Command = {
       allowPositionals: true,
       options: { 'config-form': { type: 'string', default: 'puzzle' } },
     });
-    const store = openHomeStore(homePaths(invocation.env, invocation.cwd).root);
+    const store = openHomeStore(homePaths(invocation.env, invocation.cwd));
     const [verb, artifact, target, ...more] = positionals;
     if (more.length > 0) throw new UsageError(`unexpected ${more.join(' ')}`);
     const question = { store, invocation };

@@ -13,7 +13,7 @@ interface Around {
 
 /** Cancels a run on its server and waits for its end. One that the server has forgotten is over. */
 export async function cancelRun(id: string, saying: Saying, { invocation, paths }: Around): Promise<string> {
-  const session = await Session.open(paths, workerSettings(invocation, paths.root), () => undefined);
+  const session = await Session.open(paths, workerSettings(invocation, paths), () => undefined);
   try {
     const client = await connectClient(invocation.env, session.port);
     const handle = client.workflow.getHandle<(request: RunRequest) => Promise<RunSummary>>(`run-${id}`);

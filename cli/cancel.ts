@@ -12,7 +12,7 @@ export const command: Command = {
     const saying = parseSaying(invocation, 'nothing');
     if (saying.stage !== undefined) return await actOnRun('cancel', saying, invocation);
     const paths = homePaths(invocation.env, invocation.cwd);
-    const run = await findRun(openHomeStore(paths.root), saying.run);
+    const run = await findRun(openHomeStore(paths), saying.run);
     const id = run.started.run;
     let state: string = run.finished?.state ?? '';
     if (state === '') {

@@ -11,7 +11,7 @@ export const command: Command = {
     const { positionals } = parseArgs({ args, allowPositionals: true, options: {} });
     const [name, ...more] = positionals;
     if (name === undefined || more.length > 0) throw new UsageError('expected the artifact of one proof');
-    const store = openHomeStore(homePaths(env, cwd).root);
+    const store = openHomeStore(homePaths(env, cwd));
     const digest = await findArtifact(store, name);
     const bytes = await store.artifacts.readFile(digest, 'proof.json');
     const certified = certify(parseJson(new TextDecoder().decode(bytes), 'proof.json'));

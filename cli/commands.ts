@@ -195,6 +195,13 @@ Example:
     load: () => import('./schema.ts'),
   },
   {
+    name: 'store',
+    summary: 'look after the store itself',
+    usage: 'fretsaw store <verb> ...; fretsaw store lists the verbs',
+    details: 'Example:\n  fretsaw store where\n',
+    load: () => import('./store.ts'),
+  },
+  {
     name: 'doctor',
     summary: 'what is installed, and what answers',
     usage: 'fretsaw doctor',
@@ -212,7 +219,8 @@ Usage: fretsaw <command> [arguments] [--json]
 
 ${lines.join('\n')}
 
---json prints one JSON document. fretsaw help <command> tells more.
+--json prints one JSON document. --store <place> (or FRETSAW_STORE) names another store than the one in
+.fretsaw: a folder or s3://bucket/prefix. fretsaw help <command> tells more.
 
 Example:
   fretsaw run specs/gpt-oss-puzzle-88b.yaml --profile rehearsal

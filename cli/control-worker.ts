@@ -9,7 +9,7 @@ export async function controlFleet(
   invocation: Invocation,
 ): Promise<void> {
   const { env, cwd, json, terminal } = invocation;
-  const settings = workerSettings(invocation, homePaths(env, cwd).root);
+  const settings = workerSettings(invocation, homePaths(env, cwd));
   if (settings.isShared !== true) throw new UsageError('this is for a fleet: set FRETSAW_CONTROL=shared');
   const { promoteBuild, runControl } = await import('../workers/run-control.ts');
   if (choice.promote) {

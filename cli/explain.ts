@@ -39,7 +39,7 @@ export const command: Command = {
 };
 
 export async function explain(choice: ExplainChoice, invocation: Invocation): Promise<number> {
-  const home = homePaths(invocation.env, invocation.cwd).root;
+  const home = homePaths(invocation.env, invocation.cwd);
   const store = openHomeStore(home);
   const plan = await planOf(choice, store, invocation);
   if (plan === undefined) return exitCodes.usage;
@@ -49,7 +49,7 @@ export async function explain(choice: ExplainChoice, invocation: Invocation): Pr
     new Set(plan.stages.map(({ kind }) => kind)),
   );
   const resolution = await resolveStages(plan, {
-    lookups: storeLookups(store, home),
+    lookups: storeLookups(store, home.root),
     versions,
     sha256: sha256Text,
     compare: jsonDifference,

@@ -15,7 +15,7 @@ import { differenceText, impactText, originsText } from './lineage-text.ts';
 export const command: Command = {
   async run(invocation) {
     const { positionals } = parseArgs({ args: invocation.args, allowPositionals: true });
-    const store = openHomeStore(homePaths(invocation.env, invocation.cwd).root);
+    const store = openHomeStore(homePaths(invocation.env, invocation.cwd));
     const graph = await readGraph(store);
     for (const { reason } of graph.unreadable)
       invocation.terminal.err(`fretsaw lineage: left out: ${reason}\n`);

@@ -18,7 +18,7 @@ export const command: Command = {
     const { terminal, json, env, cwd } = invocation;
     const choice = parseChoice(invocation.args);
     const paths = homePaths(env, cwd);
-    const store = openHomeStore(paths.root);
+    const store = openHomeStore(paths);
     const { key, attempt } = await findJob(choice, { store, work: paths.work, invocation });
     const hasEnded = async (): Promise<boolean> =>
       !choice.isFollowed || (await readAttempt(store.documents, key, attempt)) !== undefined;

@@ -11,7 +11,7 @@ process.exitCode = await main(process.argv.slice(2));
 async function main(argv: string[]): Promise<number> {
   const json = argv.includes('--json');
   const terminal = createTerminal(process.env, json);
-  const words = argv.filter((word) => word !== '--json');
+  const { words, store } = takeStore(argv.filter((word) => word !== '--json'));
   const [name, ...args] = words;
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     terminal.out(args[0] === undefined ? overview() : helpOf(args[0]));
@@ -29,7 +29,7 @@ async function main(argv: string[]): Promise<number> {
   const invocation: Invocation = {
     args,
     json,
-    env: process.env,
+    env: store === undefined ? process.env : { ...process.env, FRETSAW_STORE: store },
     cwd: process.cwd(),
     terminal,
     installation: { root: installationRoot() },
@@ -40,6 +40,15 @@ async function main(argv: string[]): Promise<number> {
   } catch (error) {
     return report(error, name, invocation);
   }
+}
+
+/** `--store <place>` may stand anywhere; it says for one command what FRETSAW_STORE says for all. */
+function takeStore(argv: readonly string[]): { words: string[]; store: string | undefined } {
+  const at = argv.findIndex((word) => word === '--store' || word.startsWith('--store='));
+  if (at < 0) return { words: [...argv], store: undefined };
+  const isJoined = argv[at]?.startsWith('--store=') === true;
+  const store = isJoined ? argv[at]?.slice('--store='.length) : argv[at + 1];
+  return { words: argv.toSpliced(at, isJoined ? 1 : 2), store: store ?? '' };
 }
 
 /** dist/fretsaw.js and cli/main.ts both lie one folder below the root. */

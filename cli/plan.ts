@@ -37,11 +37,11 @@ export async function plan(choice: PlanChoice, invocation: Invocation): Promise<
       ? undefined
       : changesAgainst(choice.against, { choice, plan: loaded.value, invocation });
   const { terminal, json, installation } = invocation;
-  const home = homePaths(invocation.env, invocation.cwd).root;
+  const home = homePaths(invocation.env, invocation.cwd);
   const store = openHomeStore(home);
   const { versions } = kindVersions(installation.root, new Set(loaded.value.stages.map(({ kind }) => kind)));
   const resolution = await resolvePlan(loaded.value, {
-    lookups: storeLookups(store, home),
+    lookups: storeLookups(store, home.root),
     versions,
     sha256: sha256Text,
     compare: jsonDifference,

@@ -26,7 +26,7 @@ import { version } from './version.ts';
 export async function runLive(live: LiveRun): Promise<number> {
   const { invocation, plan } = live;
   const paths = homePaths(invocation.env, invocation.cwd);
-  const settings = workerSettings(invocation, paths.root);
+  const settings = workerSettings(invocation, paths);
   checkPinned(plan);
   const startedAt = Date.now();
   const view = new LiveView(plan, invocation.terminal, paths.work);

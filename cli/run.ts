@@ -29,8 +29,8 @@ export const command: Command = {
       return exitCodes.usage;
     }
     checkRecompute(loaded.value, choice);
-    const home = homePaths(invocation.env, invocation.cwd).root;
-    const plan = await pinLocalImports(loaded.value, home);
+    const home = homePaths(invocation.env, invocation.cwd);
+    const plan = await pinLocalImports(loaded.value, home.root);
     const store = openHomeStore(home);
     const { versions } = kindVersions(
       invocation.installation.root,

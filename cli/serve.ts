@@ -13,7 +13,7 @@ export const command: Command = {
     const [name, ...more] = positionals;
     if (name === undefined || more.length > 0) throw new UsageError('expected one checkpoint or folder');
     const home = homePaths(env, cwd);
-    const servable = await findServable(name, { invocation, home, store: openHomeStore(home.root) });
+    const servable = await findServable(name, { invocation, home, store: openHomeStore(home) });
     const server = await startServer({
       folder: servable.folder,
       digest: servable.digest,

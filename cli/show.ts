@@ -32,7 +32,7 @@ export const command: Command = {
     const [name, ...more] = positionals;
     if (name === undefined || more.length > 0) throw new UsageError('expected one run, or `last`');
     const paths = homePaths(invocation.env, invocation.cwd);
-    const store = openHomeStore(paths.root);
+    const store = openHomeStore(paths);
     const run = await findRun(store, name);
     const stages = await showStages({ invocation, paths, store, run });
     const state =

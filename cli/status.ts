@@ -26,7 +26,7 @@ export const command: Command = {
     if (!Number.isInteger(limit) || limit < 1)
       throw new UsageError(`--limit: expected a number, found ${values.limit}`);
     const paths = homePaths(invocation.env, invocation.cwd);
-    const store = openHomeStore(paths.root);
+    const store = openHomeStore(paths);
     const ids = (await listRuns(store)).slice(0, limit);
     const runs = await Promise.all(ids.map((id) => readRun(store, id)));
     const live = runs.some(({ finished }) => finished === undefined)

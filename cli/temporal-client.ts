@@ -5,20 +5,25 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../core/errors.ts';
 import { namedCluster } from '../workers/cluster.ts';
 import { dataConverter } from '../workers/data-converter.ts';
+import type { HomePaths } from '../workers/home.ts';
 import { isFleet, type WorkerSettings } from '../workers/worker-settings.ts';
 import { UsageError, type Invocation } from './command.ts';
 
-export function workerSettings({ env, installation }: Invocation, home: string): WorkerSettings {
+export function workerSettings({ env, installation }: Invocation, paths: HomePaths): WorkerSettings {
+  const place = {
+    home: paths.root,
+    ...(paths.store === undefined ? {} : { store: paths.store }),
+    root: installation.root,
+  };
   const isEmbedded = namedCluster(env) === undefined;
   if (isFleet(env)) {
-    if (!isEmbedded)
-      return { home, root: installation.root, isEmbedded, queueSuffix: '@fleet', isShared: true };
+    if (!isEmbedded) return { ...place, isEmbedded, queueSuffix: '@fleet', isShared: true };
     throw new UsageError('FRETSAW_CONTROL=shared needs a cluster: set TEMPORAL_ADDRESS');
   }
   const suffix = isEmbedded
     ? ''
-    : `@${createHash('sha256').update(`${hostname()}\0${home}`).digest('hex').slice(0, 12)}`;
-  return { home, root: installation.root, isEmbedded, queueSuffix: suffix };
+    : `@${createHash('sha256').update(`${hostname()}\0${paths.root}`).digest('hex').slice(0, 12)}`;
+  return { ...place, isEmbedded, queueSuffix: suffix };
 }
 
 /** `port`: of this home's own server; undefined for the cluster that the environment names. */

@@ -46,8 +46,11 @@ function tellPool(pool: Pool, { terminal }: Invocation): number {
 
 async function servePool(pool: Pool, invocation: Invocation): Promise<void> {
   const env = withCredentials(invocation.env, pool.credentials);
-  const paths = homePaths(pool.home === undefined ? env : { FRETSAW_HOME: pool.home }, invocation.cwd);
-  const settings = workerSettings({ ...invocation, env }, paths.root);
+  const paths = homePaths(
+    pool.home === undefined ? env : { ...env, FRETSAW_HOME: pool.home },
+    invocation.cwd,
+  );
+  const settings = workerSettings({ ...invocation, env }, paths);
   const stopped = new StopSignals();
   const server = new ServerPort();
   const session = settings.isEmbedded

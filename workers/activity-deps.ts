@@ -40,7 +40,7 @@ export function activityDeps(inputs: WorkerInputs): { deps: ActivityDeps; launch
   const root = pool?.installation ?? settings.root;
   const version = deploymentVersion(settings);
   const deps: ActivityDeps = {
-    store: openHomeStore(paths.root),
+    store: openHomeStore(paths),
     home: { work: paths.work, downloads: paths.downloads },
     client,
     queues: taskQueuesOf(settings),

@@ -5,7 +5,7 @@ import { activityDeps } from './activity-deps.ts';
 import { connectWorker } from './connect-worker.ts';
 import { dataConverter } from './data-converter.ts';
 import { currentBuild, deploymentVersion, promote, versioned } from './deployment.ts';
-import { homePaths } from './home.ts';
+import { homePathsAt } from './home.ts';
 import { installRuntime } from './worker-runtime.ts';
 import { programPaths, taskQueuesOf, type WorkerSettings } from './worker-settings.ts';
 
@@ -25,7 +25,7 @@ const waiterSlots = 2000;
  */
 export async function runControl({ settings, env, signal, onReady }: ControlWork): Promise<void> {
   installRuntime();
-  const paths = homePaths({ FRETSAW_HOME: settings.home }, '/');
+  const paths = homePathsAt(settings.home, settings.store);
   const where = await connectWorker(settings, paths, env);
   const queues = taskQueuesOf(settings);
   const version = deploymentVersion(settings);
@@ -72,7 +72,7 @@ export async function runControl({ settings, env, signal, onReady }: ControlWork
 /** Makes this build the one that new runs start on. */
 export async function promoteBuild(settings: WorkerSettings, env: NodeJS.ProcessEnv): Promise<string> {
   installRuntime();
-  const where = await connectWorker(settings, homePaths({ FRETSAW_HOME: settings.home }, '/'), env);
+  const where = await connectWorker(settings, homePathsAt(settings.home, settings.store), env);
   const version = deploymentVersion(settings);
   if (version === undefined) throw new Error('bug: a build of no fleet');
   try {

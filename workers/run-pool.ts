@@ -6,7 +6,7 @@ import { activityDeps } from './activity-deps.ts';
 import { connectWorker } from './connect-worker.ts';
 import { dataConverter } from './data-converter.ts';
 import { deploymentVersion, versioned } from './deployment.ts';
-import { homePaths } from './home.ts';
+import { homePathsAt } from './home.ts';
 import { installRuntime } from './worker-runtime.ts';
 import { poolQueueOf, type WorkerSettings } from './worker-settings.ts';
 
@@ -27,7 +27,7 @@ export interface PoolWork {
  */
 export async function runPool({ settings, pool, env, signal, onReady }: PoolWork): Promise<void> {
   installRuntime();
-  const paths = homePaths({ FRETSAW_HOME: settings.home }, '/');
+  const paths = homePathsAt(settings.home, settings.store);
   const { connection, namespace } = await connectWorker(settings, paths, env);
   const queue = poolQueueOf(settings)(pool.name);
   const { deps, launchers } = activityDeps({

@@ -4,7 +4,7 @@ import { createActivities } from '../activities/index.ts';
 import { activityDeps } from './activity-deps.ts';
 import { connectWorker } from './connect-worker.ts';
 import { dataConverter } from './data-converter.ts';
-import { homePaths } from './home.ts';
+import { homePathsAt } from './home.ts';
 import { prepareNamespace } from './prepare-namespace.ts';
 import { watchClients } from './watch-clients.ts';
 import { installRuntime } from './worker-runtime.ts';
@@ -24,7 +24,7 @@ const waiterSlots = 2000;
 /** The worker of this host: workflows, records and look-ups, waiting, and the jobs of pool `local`. */
 export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv): Promise<void> {
   installRuntime();
-  const paths = homePaths({ FRETSAW_HOME: settings.home }, '/');
+  const paths = homePathsAt(settings.home, settings.store);
   const { connection, namespace } = await connectWorker(settings, paths, env);
   if (settings.isEmbedded) await prepareNamespace(connection, namespace);
   const queues = taskQueuesOf(settings);

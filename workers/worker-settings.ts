@@ -4,6 +4,8 @@ import type { TaskQueues } from '../activities/run-request.ts';
 /** What the command line tells the worker process that it starts: one JSON argument. */
 export interface WorkerSettings {
   home: string;
+  /** What FRETSAW_STORE says; absent for the store in the home itself. */
+  store?: string;
   /** The folder that holds dist/, engine/ and .venv/. */
   root: string;
   /** True: the server of this home, found by its file. False: the cluster that the environment names. */

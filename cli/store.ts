@@ -1,0 +1,45 @@
+import { openHomeStore, homePaths } from '../workers/home.ts';
+import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
+
+/** One verb of `fretsaw store`, in a file of its own that is loaded when it is called. */
+export interface StoreVerb {
+  name: string;
+  /** What follows `fretsaw store <name>`. */
+  usage: string;
+  summary: string;
+  load: () => Promise<Command>;
+}
+
+export const storeVerbs: readonly StoreVerb[] = [
+  {
+    name: 'where',
+    usage: '',
+    summary: 'the place that commands given here read and write',
+    load: async () => ({ run: where }),
+  },
+];
+
+/** `fretsaw store <verb> ...`: looks after the store itself; each verb reads its own arguments. */
+export const command: Command = {
+  async run(invocation) {
+    const [name, ...args] = invocation.args;
+    const verb = storeVerbs.find((one) => one.name === name);
+    if (verb === undefined)
+      throw new UsageError(`expected a verb, found ${name ?? 'nothing'}; there are:\n${verbList()}`);
+    const loaded = await verb.load();
+    return await loaded.run({ ...invocation, args });
+  },
+};
+
+function verbList(): string {
+  const lines = storeVerbs.map(({ name, usage }) => `  fretsaw store ${name} ${usage}`.trimEnd());
+  const width = Math.max(...lines.map(({ length }) => length));
+  return lines.map((line, at) => `${line.padEnd(width)}  ${storeVerbs[at]?.summary ?? ''}`).join('\n');
+}
+
+async function where({ env, cwd, terminal, json }: Invocation): Promise<number> {
+  const paths = homePaths(env, cwd);
+  const { location } = openHomeStore(paths);
+  terminal.out(json ? `${JSON.stringify({ location, home: paths.root })}\n` : `${location}\n`);
+  return exitCodes.ok;
+}

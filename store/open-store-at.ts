@@ -1,0 +1,18 @@
+import { openDiskStore } from './open-disk-store.ts';
+import { parseStoreLocation } from './store-location.ts';
+import type { Trust } from './records.ts';
+import type { Store } from './store.ts';
+import { Failure } from '../core/errors.ts';
+
+export interface StoreOptions extends Trust {
+  /** The folder for views, for what is cached, and for the store itself when no other place is named. */
+  home: string;
+}
+
+/** The store at `location` (see parseStoreLocation), or the one in the home. */
+export function openStoreAt(location: string | undefined, options: StoreOptions): Store {
+  if (location === undefined) return openDiskStore(options);
+  const place = parseStoreLocation(location);
+  if (place.kind === 'disk') return openDiskStore({ ...options, root: place.root });
+  throw new Failure('BAD_INPUT', `${place.name}: a store in S3 cannot be opened yet`);
+}
