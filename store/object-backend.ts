@@ -2,6 +2,8 @@
 export interface NewObject {
   name: string;
   content: Uint8Array | Draft;
+  /** Hex, of the content, where it is known: a place that can have it checked on arrival does. */
+  sha256?: string;
 }
 
 /** Bytes on their way in. They have no name and are seen by nobody until `createMany` publishes them. */

@@ -1,8 +1,8 @@
 import { openDiskStore } from './open-disk-store.ts';
+import { openS3Store } from './open-s3-store.ts';
 import { parseStoreLocation } from './store-location.ts';
 import type { Trust } from './records.ts';
 import type { Store } from './store.ts';
-import { Failure } from '../core/errors.ts';
 
 export interface StoreOptions extends Trust {
   /** The folder for views, for what is cached, and for the store itself when no other place is named. */
@@ -14,5 +14,5 @@ export function openStoreAt(location: string | undefined, options: StoreOptions)
   if (location === undefined) return openDiskStore(options);
   const place = parseStoreLocation(location);
   if (place.kind === 'disk') return openDiskStore({ ...options, root: place.root });
-  throw new Failure('BAD_INPUT', `${place.name}: a store in S3 cannot be opened yet`);
+  return openS3Store(place.s3, options);
 }

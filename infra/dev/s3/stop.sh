@@ -1,6 +1,15 @@
 #!/usr/bin/env bash
-# Stops what start.sh started in the same directory.
+# Stops what start.sh started in the same directory, and waits until it has ended.
+dir=${1:?directory}
 for part in rgw osd mon; do
-  file="${1:?directory}/run/$part.pid"
-  if [ -f "$file" ]; then kill "$(cat "$file")" 2> /dev/null || true; fi
+  file="$dir/run/$part.pid"
+  if [ ! -f "$file" ]; then continue; fi
+  pid=$(cat "$file")
+  # Nothing in memory is worth a slow end.
+  kill -9 "$pid" 2> /dev/null || true
+  for _ in $(seq 1 100); do
+    if ! kill -0 "$pid" 2> /dev/null; then break; fi
+    sleep 0.1
+  done
+  rm -f "$file"
 done

@@ -1,0 +1,25 @@
+import { join, resolve } from 'node:path';
+import { sweepAbandoned } from './disk/sweep-abandoned.ts';
+import { openStore } from './open-store.ts';
+import type { Trust } from './records.ts';
+import { createS3Backend } from './s3/s3-backend.ts';
+import { connectS3, type ConnectionOptions } from './s3/s3-connection.ts';
+import type { S3Location } from './s3/s3-location.ts';
+import type { Store } from './store.ts';
+
+export interface S3StoreOptions extends Trust {
+  /** Views are in `<home>/views`, what waits to be sent in `<home>/spool`. */
+  home: string;
+  connection?: ConnectionOptions;
+}
+
+/** A store in a bucket. Opening asks the service nothing. */
+export function openS3Store(place: S3Location, options: S3StoreOptions): Store {
+  const home = resolve(options.home);
+  const viewsFolder = join(home, 'views');
+  const spoolFolder = join(home, 'spool');
+  sweepAbandoned(spoolFolder, () => true);
+  sweepAbandoned(viewsFolder, (name) => name.startsWith('.'));
+  const connection = connectS3(place, options.connection);
+  return openStore(createS3Backend({ connection, spoolFolder }), { ...options, viewsFolder });
+}
