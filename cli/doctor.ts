@@ -7,6 +7,8 @@ import { homePaths } from '../workers/home.ts';
 import { findWorker } from '../workers/session.ts';
 import { programPaths } from '../workers/worker-settings.ts';
 import { exitCodes, type Command, type Invocation } from './command.ts';
+import type { S3Location } from '../store/s3/s3-location.ts';
+import { parseStoreLocation } from '../store/store-location.ts';
 import { paint } from './paint.ts';
 import { sizeText } from './table.ts';
 import { version } from './version.ts';
@@ -34,6 +36,7 @@ export const command: Command = {
       checkServer(invocation),
       checkWorker(invocation),
       checkHome(invocation),
+      ...checkRemote(invocation),
       checkDisk(invocation),
     ]);
     const isBad = checks.some(({ state }) => state === 'bad');
@@ -138,6 +141,32 @@ async function checkHome({ env, cwd }: Invocation): Promise<Check> {
       found: String(error),
       hint: 'set FRETSAW_HOME to a folder of yours',
     };
+  }
+}
+
+/** What the service of a store in S3 keeps of what it promises: found out once, and kept in the store. */
+function checkRemote({ env, cwd }: Invocation): Promise<Check>[] {
+  const { store } = homePaths(env, cwd);
+  const place = store === undefined ? undefined : parseStoreLocation(store);
+  return place?.kind === 's3' ? [checkServerOf(place.s3, place.name)] : [];
+}
+
+async function checkServerOf(place: S3Location, name: string): Promise<Check> {
+  const { connectS3, usualPatience } = await import('../store/s3/s3-connection.ts');
+  const { knownServer } = await import('../store/s3/server-check.ts');
+  try {
+    const server = await knownServer(connectS3(place, { patience: { ...usualPatience, attempts: 3 } }));
+    const found =
+      `${name}: create-only PUT ${server.createOnly}, wrong payload ${server.payloadHash}, ` +
+      `wrong sha256 ${server.checksums.sha256}, wrong crc32 ${server.checksums.crc32}, ` +
+      `versioning ${server.versioning}, object lock ${server.objectLock} (${server.probedAt})`;
+    if (server.createOnly === 'atomic' || place.allowsNonAtomicCreate)
+      return { name: 's3', state: 'ok', found };
+    const hint = 'two writers may both be first here: use another service, or say allow=non-atomic-create';
+    return { name: 's3', state: 'bad', found, hint };
+  } catch (error) {
+    const said = error instanceof Error ? error.message : String(error);
+    return { name: 's3', state: 'bad', found: said, hint: 'see --store in docs/operations.md' };
   }
 }
 

@@ -6,6 +6,8 @@ import { commandEntries, helpOf, overview } from './commands.ts';
 import { createTerminal } from './terminal.ts';
 import { isFailure } from '../core/errors.ts';
 
+// The SDK is pinned with everything else: what its later versions will need is nothing for a user.
+process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(argv: string[]): Promise<number> {

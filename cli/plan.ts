@@ -7,6 +7,7 @@ import { sha256Text } from '../store/sha256.ts';
 import { homePaths, openHomeStore } from '../workers/home.ts';
 import { kindVersions } from '../workers/kind-versions.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
+import { bulkStore } from './bulk-store.ts';
 import { printDiagnostics } from './diagnostics.ts';
 import { gitSpecReader } from './git-spec.ts';
 import { loadPlan, parseParam, type SpecChoice } from './load-plan.ts';
@@ -41,7 +42,7 @@ export async function plan(choice: PlanChoice, invocation: Invocation): Promise<
   const store = openHomeStore(home);
   const { versions } = kindVersions(installation.root, new Set(loaded.value.stages.map(({ kind }) => kind)));
   const resolution = await resolvePlan(loaded.value, {
-    lookups: storeLookups(store, home.root),
+    lookups: storeLookups(await bulkStore(store, loaded.value, versions), home.root),
     versions,
     sha256: sha256Text,
     compare: jsonDifference,

@@ -3,6 +3,7 @@ import type { Plan } from '../compiler/plan.ts';
 import { homePaths, openHomeStore } from '../workers/home.ts';
 import { kindVersions } from '../workers/kind-versions.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
+import { bulkStore } from './bulk-store.ts';
 import { printDiagnostics } from './diagnostics.ts';
 import { loadPlan, parseParam } from './load-plan.ts';
 import { pinLocalImports } from './pin-imports.ts';
@@ -36,7 +37,7 @@ export const command: Command = {
       invocation.installation.root,
       new Set(plan.stages.map(({ kind }) => kind)),
     );
-    const resolved = await resolvePlan(plan, store, versions);
+    const resolved = await resolvePlan(plan, await bulkStore(store, plan, versions), versions);
     if (resolved.misses.length === 0 && choice.recompute === undefined) {
       await renderCached(plan, resolved, { invocation, store });
       return exitCodes.ok;

@@ -43,8 +43,9 @@ export interface NamedInput {
 export async function readGraph(store: Store): Promise<LineageGraph> {
   const makings: Making[] = [];
   const unreadable: UnreadableRecord[] = [];
-  for (const key of await store.records.keys()) {
-    for (const record of await store.records.history(key)) {
+  const records = await store.records.asOfNow();
+  for (const key of await records.keys()) {
+    for (const record of await records.history(key)) {
       try {
         const { domain, generation, envelope } = record;
         makings.push({ key, domain, generation, predicate: parseRecord(record), envelope });

@@ -3,6 +3,7 @@ import type { Digest } from '../core/digest.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import { createBlobBatch } from './blobs.ts';
 import { filesBelow } from './folder-files.ts';
+import { inParallel } from './in-parallel.ts';
 import { parseManifest } from './manifest.ts';
 import type { ObjectBackend } from './object-backend.ts';
 import { checkFilePath, digestsOf, objectNames } from './object-names.ts';
@@ -15,6 +16,8 @@ import type { Views } from './views.ts';
 
 /** What `missing` says instead of a file's path when the list of files itself is gone. */
 export const missingManifest = '(manifest)';
+
+const manifestsAtOnce = 32;
 
 export function createArtifacts(
   backend: ObjectBackend,
@@ -30,6 +33,13 @@ export function createArtifacts(
       if (isFailure(error, 'CORRUPT')) await backend.quarantine(name);
       throw error;
     }
+  }
+
+  async function manifestIfGood(digest: Digest): Promise<Manifest | undefined> {
+    return await manifest(digest).catch((error: unknown) => {
+      if (isFailure(error, 'CORRUPT')) return undefined;
+      throw error;
+    });
   }
 
   async function known(digest: Digest): Promise<Manifest> {
@@ -56,12 +66,27 @@ export function createArtifacts(
       return finish(batch, files, options);
     },
     async missing(digest) {
-      const found = await manifest(digest).catch((error: unknown) => {
-        if (isFailure(error, 'CORRUPT')) return undefined;
-        throw error;
-      });
+      const found = await manifestIfGood(digest);
       if (found === undefined) return [missingManifest];
       return (await missingFiles(backend, found.files)).map(({ path }) => path);
+    },
+    async missingMany(digests) {
+      const manifests = new Map<Digest, Manifest | undefined>();
+      await inParallel([...new Set(digests)], manifestsAtOnce, async (digest) => {
+        manifests.set(digest, await manifestIfGood(digest));
+      });
+      const files = new Map<string, FileEntry>();
+      for (const found of manifests.values())
+        for (const file of found?.files ?? []) files.set(bytesOf(file), file);
+      const gone = new Set((await missingFiles(backend, [...files.values()])).map(bytesOf));
+      const pathsGone = (found: Manifest): string[] =>
+        found.files.filter((file) => gone.has(bytesOf(file))).map(({ path }) => path);
+      return new Map(
+        [...manifests].map(([digest, found]) => [
+          digest,
+          found === undefined ? [missingManifest] : pathsGone(found),
+        ]),
+      );
     },
     async readFile(digest, path) {
       const file = (await known(digest)).files.find((entry) => entry.path === path);
@@ -77,4 +102,9 @@ export function createArtifacts(
       return digestsOf(names.sort());
     },
   };
+}
+
+/** Equal bytes are one file, whatever artifacts call it. */
+function bytesOf({ sha256, size }: FileEntry): string {
+  return `${sha256}/${size}`;
 }

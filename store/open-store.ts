@@ -13,6 +13,8 @@ export interface OpenOptions extends Trust {
   viewsFolder: string;
   /** Where this host remembers which pieces the store has; undefined: nowhere. */
   indexFolder?: string;
+  /** Where each question is a round trip, one list of all records is cheaper than a look at many. */
+  asksInBulk?: boolean;
 }
 
 /** The whole store over any backend; its folders are always local. */
@@ -24,7 +26,7 @@ export function openStore(backend: ObjectBackend, options: OpenOptions): Store {
       views: createViews(backend, options.viewsFolder),
       index: createPieceIndex(backend, options.indexFolder),
     }),
-    records: createRecords(backend, options),
+    records: createRecords(backend, { ...options, asksInBulk: options.asksInBulk ?? false }),
     refs: createRefs(backend),
     leases,
     snapshots: createSnapshots(backend, leases),

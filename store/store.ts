@@ -41,6 +41,8 @@ export interface Artifacts {
    * `(manifest)` when the list of files itself is gone. One look a file; reads no bytes.
    */
   missing(digest: Digest): Promise<string[]>;
+  /** The same for many artifacts, by as few questions as the place allows. */
+  missingMany(digests: readonly Digest[]): Promise<ReadonlyMap<Digest, string[]>>;
   /** One file, verified. NOT_FOUND, CORRUPT. */
   readFile(digest: Digest, path: string): Promise<Uint8Array>;
   /** A read-only folder with all files, verified, made once and shared; returns its path. */
@@ -59,13 +61,20 @@ export interface StoredRecord {
   envelope: string;
 }
 
-export interface Records {
-  /** The trust domain that `create` writes to. */
-  readonly domain: string;
+/** What can be asked about records. */
+export interface RecordAnswers {
   /** The highest generation in the first of the trusted domains that has one. */
   latest(key: StageKey): Promise<StoredRecord | undefined>;
   /** All generations of all trusted domains, oldest first. */
   history(key: StageKey): Promise<StoredRecord[]>;
+  keys(): Promise<StageKey[]>;
+}
+
+export interface Records extends RecordAnswers {
+  /** The trust domain that `create` writes to. */
+  readonly domain: string;
+  /** The same answers, as of now, for somebody who asks for many. */
+  asOfNow(): Promise<RecordAnswers>;
   /**
    * Creates generation `generation` (1 for the first; a later one is above all that are there).
    * `created: false` returns the one that was there first: its outputs hold, ours are divergent. A
@@ -76,7 +85,6 @@ export interface Records {
     generation: number,
     envelope: string,
   ): Promise<{ created: boolean; record: StoredRecord }>;
-  keys(): Promise<StageKey[]>;
 }
 
 export interface Refs {

@@ -26,7 +26,15 @@ export function homePaths(env: NodeJS.ProcessEnv, cwd: string): HomePaths {
   const named = env['FRETSAW_STORE'];
   if (named === undefined || named === '') return homePathsAt(root);
   const store = named.includes('://') || isAbsolute(named) ? named : resolve(cwd, named);
-  return homePathsAt(join(root, 'remote', folderOf(store)), store);
+  return homePathsAt(join(root, 'remote', folderOf(store)), withEndpoint(store, env));
+}
+
+/** The SDK's own variables for another service than AWS; named in the location, they reach the worker too. */
+function withEndpoint(store: string, env: NodeJS.ProcessEnv): string {
+  const endpoint = env['AWS_ENDPOINT_URL_S3'] || env['AWS_ENDPOINT_URL'];
+  if (endpoint === undefined || endpoint === '' || !store.startsWith('s3://')) return store;
+  if (/[?&]endpoint=/.test(store)) return store;
+  return `${store}${store.includes('?') ? '&' : '?'}endpoint=${encodeURIComponent(endpoint)}`;
 }
 
 export function homePathsAt(root: string, store?: string): HomePaths {

@@ -105,6 +105,22 @@ export function createDiskDraft(path: string, others: OpenDrafts): DiskDraft {
   return draft;
 }
 
+/** The same bytes for a second reader, who must not use them up. */
+export function lendDraft(draft: DiskDraft): DiskDraft {
+  draft.close();
+  const lent: DiskDraft = {
+    path: draft.path,
+    sizeBytes: draft.sizeBytes,
+    write: async () => {
+      throw new Error('bug: writing to a finished draft');
+    },
+    close: () => undefined,
+    discard: async () => undefined,
+  };
+  drafts.add(lent);
+  return lent;
+}
+
 function writeAll(descriptor: number, chunk: Uint8Array): void {
   for (let done = 0; done < chunk.length;) done += writeSync(descriptor, chunk, done);
 }

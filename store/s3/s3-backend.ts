@@ -1,9 +1,8 @@
-import { rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
-import { createDiskDraft, isDiskDraft, type DiskDraft } from '../disk/disk-draft.ts';
+import { createDiskDraft, isDiskDraft, type DiskDraft, type OpenDrafts } from '../disk/disk-draft.ts';
 import { makeFolder } from '../disk/make-folder.ts';
-import { readRange } from '../disk/read-file.ts';
 import { inParallel } from '../in-parallel.ts';
 import type { NewObject, ObjectBackend } from '../object-backend.ts';
 import { headObject, headObjects } from './head-many.ts';
@@ -27,11 +26,13 @@ const smallBytes = 1 << 20;
 const smallAtOnce = 32;
 const greatAtOnce = 4;
 const removedAtOnce = 1000;
+const openDraftsLimit = 64;
 
 /** Objects below a prefix of a bucket. Whatever is created here has another's name for it: see putNew. */
 export function createS3Backend({ connection, spoolFolder }: S3BackendOptions): ObjectBackend {
   const { bucket } = connection.place;
   const server = createServerCheck(connection);
+  const openDrafts: OpenDrafts = { limit: openDraftsLimit, open: new Set() };
 
   async function publish({ name, content, sha256 }: NewObject): Promise<boolean> {
     if (content instanceof Uint8Array)
@@ -45,7 +46,7 @@ export function createS3Backend({ connection, spoolFolder }: S3BackendOptions): 
     if (sizeBytes <= onePutBytes)
       return putNew(connection, {
         name,
-        bytes: readRange(path, { start: 0, end: sizeBytes }),
+        bytes: await readFile(path),
         sha256: hashIn(name),
       });
     if ((await headObject(connection, name)) !== undefined) return false;
@@ -69,9 +70,13 @@ export function createS3Backend({ connection, spoolFolder }: S3BackendOptions): 
   return {
     location: nameOfS3(connection.place),
     localPath: () => undefined,
+    prefetch: async () => undefined,
     async draft() {
       makeFolder(spoolFolder);
-      return createDiskDraft(join(spoolFolder, `${process.pid}-${randomBytes(9).toString('base64url')}`));
+      return createDiskDraft(
+        join(spoolFolder, `${process.pid}-${randomBytes(9).toString('base64url')}`),
+        openDrafts,
+      );
     },
     async create(name, bytes) {
       await server.check(name);
@@ -82,7 +87,7 @@ export function createS3Backend({ connection, spoolFolder }: S3BackendOptions): 
         await publishAll(objects);
         if (last !== undefined) await publish(last);
       } finally {
-        for (const { content } of objects) if (isDiskDraft(content)) rmSync(content.path, { force: true });
+        for (const { content } of objects) if (isDiskDraft(content)) await content.discard();
       }
     },
     head: (name) => headObject(connection, name),

@@ -73,9 +73,16 @@ export async function openS3StoreRig(): Promise<StoreRig> {
     damage: async (name, change) => {
       const bytes = change(Buffer.from((await backend.get(name)) ?? new Uint8Array()));
       await backend.remove([name]);
+      rmSync(join(home, 'cache', name), { force: true });
       await backend.createMany([{ name, content: bytes, sha256: 'UNSIGNED-PAYLOAD' }]);
     },
-    remove: (name) => backend.remove([name]),
+    remove: async (name) => {
+      await backend.remove([name]);
+      rmSync(join(home, 'cache', name), { force: true });
+    },
+    forgetLocal: async () => {
+      for (const folder of ['index', 'cache']) rmSync(join(home, folder), { recursive: true, force: true });
+    },
     dispose: async () => {
       rmSync(home, { recursive: true, force: true });
     },

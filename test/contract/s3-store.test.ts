@@ -3,6 +3,7 @@ import { radosgwIsMissing } from '../support/radosgw.ts';
 import { describeArtifacts } from './artifacts-contract.ts';
 import { describeBackend } from './backend-contract.ts';
 import { describeNames } from './names-contract.ts';
+import { describePieces } from './pieces-contract.ts';
 import { openS3BackendRig, openS3StoreRig } from './s3-rig.ts';
 
 describe.skipIf(radosgwIsMissing() !== undefined)('on S3 (radosgw)', () => {
@@ -12,5 +13,6 @@ describe.skipIf(radosgwIsMissing() !== undefined)('on S3 (radosgw)', () => {
   describe('the store', () => {
     describeArtifacts(openS3StoreRig);
     describeNames(openS3StoreRig);
+    describePieces(openS3StoreRig);
   });
 });

@@ -8,6 +8,7 @@ import { root } from './built.ts';
 export default function setup(): () => void {
   const folder = mkdtempSync(join(tmpdir(), 'fretsaw-run-'));
   process.env['FRETSAW_TEST_RUN'] = folder;
+  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
   return () => {
     const s3 = join(folder, 's3');
     if (existsSync(s3)) execFileSync(join(root, 'infra', 'dev', 's3', 'stop.sh'), [s3]);
