@@ -74,6 +74,10 @@ export class JobFolder {
   get script(): string {
     return join(this.path, 'job.sbatch');
   }
+  /** The object that a Kubernetes cluster was given. */
+  get object(): string {
+    return join(this.path, 'object.json');
+  }
   /** Logs of ranks, below it as torchrun lays them out. */
   get ranks(): string {
     return join(this.path, 'ranks');

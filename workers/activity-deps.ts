@@ -24,11 +24,13 @@ export interface WorkerInputs {
 }
 
 /** What the activities of one worker are given, and what is to be closed after them. */
-export function activityDeps(inputs: WorkerInputs): { deps: ActivityDeps; launchers: Launchers } {
+export async function activityDeps(
+  inputs: WorkerInputs,
+): Promise<{ deps: ActivityDeps; launchers: Launchers }> {
   const { settings, paths, env, client, pool } = inputs;
   const jobEnv = { ...jobEnvironment(env, pool?.jobs.env), ...userEnvironment(pool) };
   const secret = secretReader(env);
-  const launchers = openLaunchers({
+  const launchers = await openLaunchers({
     root: settings.root,
     log: join(paths.worker, 'zygote.log'),
     jobEnv,

@@ -7,7 +7,7 @@ import type { SecretReader } from '../activities/launchers/secrets.ts';
 import { SlurmClient } from '../activities/launchers/slurm/slurm-client.ts';
 import { SlurmLauncher } from '../activities/launchers/slurm/slurm.ts';
 import { WarmEngine } from '../activities/launchers/warm-engine.ts';
-import type { Pool, SlurmSettings } from '../compiler/pool.ts';
+import type { KubernetesSettings, Pool, SlurmSettings } from '../compiler/pool.ts';
 import { findUser } from './find-user.ts';
 import { programPaths } from './worker-settings.ts';
 
@@ -30,7 +30,8 @@ export interface LauncherInputs {
 }
 
 /** What starts the jobs of a pool, or of this host's own. */
-export function openLaunchers(inputs: LauncherInputs): Launchers {
+export async function openLaunchers(inputs: LauncherInputs): Promise<Launchers> {
+  if (inputs.pool?.kubernetes !== undefined) return await kubernetesLaunchers(inputs, inputs.pool.kubernetes);
   return inputs.pool?.slurm === undefined
     ? localLaunchers(inputs)
     : slurmLaunchers(inputs, inputs.pool.slurm, inputs.pool);
@@ -93,4 +94,25 @@ function localLaunchers({ root, log, jobEnv, secret, pool }: LauncherInputs): La
 
 function userOf(pool: Pool | undefined): { user?: JobUser } {
   return pool?.jobs.user === undefined ? {} : { user: findUser(pool.jobs.user) };
+}
+
+/** Only a pool that needs it loads Kubernetes' client. Its configuration is kubectl's, or the pod's own service account. */
+async function kubernetesLaunchers(
+  { root, home, pool }: LauncherInputs,
+  settings: KubernetesSettings,
+): Promise<Launchers> {
+  const { KubeConfig } = await import('@kubernetes/client-node');
+  const { Cluster } = await import('../activities/launchers/kubernetes/cluster.ts');
+  const { KubernetesLauncher } = await import('../activities/launchers/kubernetes/kubernetes.ts');
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  const cluster = new Cluster({
+    config,
+    namespace: settings.namespace,
+    hasJobSets: settings.jobset,
+    pollMs: settings.poll_seconds * 1000,
+  });
+  const python = programPaths.python(pool?.installation ?? root);
+  const launcher = new KubernetesLauncher({ cluster, settings, python, home });
+  return { launcherFor: () => launcher, close: () => undefined };
 }

@@ -30,7 +30,7 @@ export async function runControl({ settings, env, signal, onReady }: ControlWork
   const queues = taskQueuesOf(settings);
   const version = deploymentVersion(settings);
   if (version === undefined) throw new Error('bug: a control worker of no fleet');
-  const { deps, launchers } = activityDeps({
+  const { deps, launchers } = await activityDeps({
     settings,
     paths,
     env,

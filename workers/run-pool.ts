@@ -30,7 +30,7 @@ export async function runPool({ settings, pool, env, signal, onReady }: PoolWork
   const paths = homePathsAt(settings.home, settings.store);
   const { connection, namespace } = await connectWorker(settings, paths, env);
   const queue = poolQueueOf(settings)(pool.name);
-  const { deps, launchers } = activityDeps({
+  const { deps, launchers } = await activityDeps({
     settings,
     paths,
     env,

@@ -28,7 +28,7 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
   const { connection, namespace } = await connectWorker(settings, paths, env);
   if (settings.isEmbedded) await prepareNamespace(connection, namespace);
   const queues = taskQueuesOf(settings);
-  const { deps, launchers } = activityDeps({
+  const { deps, launchers } = await activityDeps({
     settings,
     paths,
     env,

@@ -37,7 +37,15 @@ async function bundleNode() {
     format: 'esm',
     target: 'node20',
     // Ours and the small pure ones go in; what has native code or is heavy stays in node_modules.
-    external: ['@temporalio/*', '@aws-sdk/*', '@huggingface/*', 'onnxruntime-node', 'highs', 'protobufjs'],
+    external: [
+      '@temporalio/*',
+      '@aws-sdk/*',
+      '@huggingface/*',
+      '@kubernetes/*',
+      'onnxruntime-node',
+      'highs',
+      'protobufjs',
+    ],
     banner: {
       js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
     },

@@ -1,8 +1,7 @@
-import { Failure } from '../../../core/errors.ts';
 import type { SlurmSettings } from '../../../compiler/pool.ts';
-import type { StageResources } from '../../stage-request.ts';
 import type { JobFolder } from '../../job-folder.ts';
 import type { JobCommand } from '../launcher.ts';
+import { shapeOf, type Shape } from '../shape.ts';
 
 export interface ScriptOptions {
   settings: SlurmSettings;
@@ -10,18 +9,6 @@ export interface ScriptOptions {
   python: string;
   /** Mounted into a container: the home and the installation. */
   paths: readonly string[];
-}
-
-/** Nodes and ranks on each: all GPUs of a node, unless the job needs fewer than one has. */
-export interface Shape {
-  nodes: number;
-  ranksPerNode: number;
-}
-
-export function shapeOf({ gpus }: StageResources, gpusPerNode: number): Shape {
-  if (gpus <= gpusPerNode) return { nodes: 1, ranksPerNode: Math.max(1, gpus) };
-  if (gpus % gpusPerNode === 0) return { nodes: gpus / gpusPerNode, ranksPerNode: gpusPerNode };
-  throw new Failure('BAD_INPUT', `${gpus} GPUs are no whole number of nodes of ${gpusPerNode}`);
 }
 
 /**
