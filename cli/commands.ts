@@ -14,14 +14,18 @@ export const commandEntries: readonly CommandEntry[] = [
   {
     name: 'plan',
     summary: 'what a run would do, why, and for how much; nothing is started',
-    usage: 'fretsaw plan <spec> [--profile <name>] [--param <name>=<value>]... [--against <revision>]',
+    usage:
+      'fretsaw plan <spec> [--profile <name>] [--param <name>=<value>]... [--against <revision>] [--price <per GPU hour>]',
     details: `Options:
   --profile <name>      use the spec's profile of this name
   --param name=value    set a param of the spec; may be given several times
   --against <revision>  also say what changed since this git revision
+  --price <number>      what a GPU costs for an hour; adds the price of each stage and of all
 
 hit: the store has it. run: it will be made. maybe: it will be made unless what it reads comes out as before.
-A cost with ~ is an estimate; one without comes from records of earlier runs.
+A cost with ~ is an estimate; one without comes from records of earlier runs. FLOPs and the memory a GPU needs
+come from the model's geometry: bf16 weights sharded over the stage's GPUs, activations made again on the way back;
+a star means more than an H100 has.
 
 Example:
   fretsaw plan specs/gpt-oss-puzzle-88b.yaml --against main

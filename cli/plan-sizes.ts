@@ -5,15 +5,10 @@ import { isLocal } from '../compiler/locations.ts';
 import { sourcesOf, type PlannedStage } from '../compiler/plan.ts';
 import type { Json } from '../core/canonical-json.ts';
 import { isFailure } from '../core/errors.ts';
-import { parseModelConfig } from '../costs/config.ts';
+import { parseModelConfig, type ModelShape } from '../costs/config.ts';
 import { modelSize } from '../costs/geometry.ts';
+import { publishedModels } from '../costs/published-models.ts';
 import { numberIn, type DataSize, type ModelSize } from '../kinds/kind.ts';
-
-/** Models that a spec names before their bytes are here; figures of their model cards. */
-const published: Readonly<Record<string, ModelSize>> = {
-  'hf://openai/gpt-oss-120b': { parameters: 116.83e9, activeParameters: 5.13e9, layers: 36 },
-  'hf://openai/gpt-oss-20b': { parameters: 20.91e9, activeParameters: 3.61e9, layers: 24 },
-};
 
 /** Inputs through which a stage gets the model, or the data, that it works on. */
 const modelInputs = ['model', 'teacher', 'models', 'onnx'];
@@ -73,16 +68,20 @@ function remembered<T>(find: (stage: PlannedStage) => T): (stage: PlannedStage) 
 
 function importedSize({ with: { type, location } }: PlannedStage): ModelSize | undefined {
   if (type !== 'checkpoint' || typeof location !== 'string') return undefined;
-  if (!isLocal(location)) return published[location.replace(/\/$/, '')];
+  if (!isLocal(location)) return sizeOf(publishedModels[location.replace(/\/$/, '')]);
   const path = join(location, 'config.json');
   if (!existsSync(path)) return undefined;
   try {
     const value = JSON.parse(readFileSync(path, 'utf8')) as Json;
     const shape = parseModelConfig({ value, path: 'config.json' });
-    return { ...modelSize(shape), layers: shape.layers.length };
+    return sizeOf(shape);
   } catch (error) {
     // A config that is no gpt-oss only leaves the cost unknown; the import itself will say what is wrong.
     if (isFailure(error) || error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+function sizeOf(shape: ModelShape | undefined): ModelSize | undefined {
+  return shape === undefined ? undefined : { ...modelSize(shape), layers: shape.layers.length, shape };
 }

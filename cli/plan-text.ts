@@ -7,7 +7,10 @@ import type { Resolution, ResolvedStage, Why } from '../compiler/resolve.ts';
 import type { Json } from '../core/canonical-json.ts';
 import { isDigest, shortDigest } from '../core/digest.ts';
 import { unreachable } from '../core/result.ts';
-import type { Range } from '../kinds/kind.ts';
+import { idealEngine } from '../costs/engine-model.ts';
+import { gibibyte } from '../costs/geometry.ts';
+import { hardware } from '../costs/hardware.ts';
+import type { Range, Work } from '../kinds/kind.ts';
 import type { Terminal } from './command.ts';
 import { paint } from './paint.ts';
 import { columns } from './table.ts';
@@ -17,21 +20,55 @@ const shownDifferences = 3;
 /** Above this, hits are counted and not listed. */
 const listedAtMost = 60;
 
-/** A line a stage: what becomes of it, what that costs, and why. */
-export function planText(plan: Plan, { stages, totals }: Resolution, terminal: Terminal): string {
+/** A line a stage: what becomes of it, what that costs, and why. `price` is that of a GPU for an hour. */
+export function planText(
+  plan: Plan,
+  { stages, totals }: Resolution,
+  { terminal, price }: { terminal: Terminal; price?: number | undefined },
+): string {
   const kinds = new Map(plan.stages.map(({ name, kind }) => [name, kind]));
   const isLong = stages.length > listedAtMost;
   const listed = isLong ? stages.filter(({ state }) => state !== 'hit') : stages;
-  const rows = listed.map((stage) => [
+  const works = listed.map((stage) => (stage.state === 'hit' ? null : stage.work));
+  const hasWork = works.some((work) => work !== null);
+  const rows = listed.map((stage, index) => [
     stage.name,
     kinds.get(stage.name) ?? '',
     stage.state,
     costText(stage),
+    ...(price === undefined ? [] : [stage.state === 'hit' ? '' : priceText(stage.cost, price)]),
+    ...(hasWork ? workCells(works[index] ?? null) : []),
     stage.state === 'hit' ? '' : whyText(stage.why),
   ]);
-  const header = rows.length === 0 ? [] : [['stage', 'kind', 'state', 'cost', 'why']];
-  const table = columns([...header, ...rows], ['left', 'left', 'left', 'right', 'left']);
-  return `${painted(table, terminal)}${totalsText(totals)}\n`;
+  const titles = [
+    ...['stage', 'kind', 'state', 'cost'],
+    ...(price === undefined ? [] : ['price']),
+    ...(hasWork ? ['FLOPs', 'a GPU'] : []),
+    'why',
+  ];
+  const header = rows.length === 0 ? [] : [titles];
+  const sides = titles.map((_, column) => (column < 3 || column === titles.length - 1 ? 'left' : 'right'));
+  const table = columns([...header, ...rows], sides);
+  return `${painted(table, terminal)}${totalsText(totals, price)}\n`;
+}
+
+/** FLOPs and memory of each GPU; a star where that is more than an 80 GB GPU gives an engine. */
+function workCells(work: Work | null): string[] {
+  if (work === null) return ['', ''];
+  const { memoryBytes } = hardware['h100-sxm'];
+  const total = work.memory['total'] ?? 0;
+  const star = total > memoryBytes * idealEngine.memoryShare ? ' *' : '';
+  return [work.flops.toExponential(1), `${rounded(total / gibibyte)} GiB${star}`];
+}
+
+/** What a stage's GPU hours cost; nothing for CPU time. */
+function priceText(cost: Cost | null, price: number): string {
+  return cost?.device === 'gpu' ? moneyRange(cost.seconds, price) : '';
+}
+
+function moneyRange({ low, high }: Range, price: number): string {
+  const money = (seconds: number): string => rounded((seconds / 3600) * price);
+  return money(low) === money(high) ? money(high) : `${money(low)}-${money(high)}`;
 }
 
 function painted(table: string, terminal: Terminal): string {
@@ -44,12 +81,15 @@ function painted(table: string, terminal: Terminal): string {
   );
 }
 
-export function totalsText(totals: Totals): string {
+export function totalsText(totals: Totals, price?: number): string {
   const parts = [`${totals.hit} hit`, `${totals.run} to run`];
   if (totals.maybe > 0) parts.push(`${totals.maybe} may run`);
   const costs: string[] = [];
   if (totals.cpuSeconds.high > 0) costs.push(`CPU ${durationRange(totals.cpuSeconds)}`);
   if (totals.gpuSeconds.high > 0) costs.push(`GPU ${durationRange(totals.gpuSeconds)}`);
+  if (totals.flops > 0) costs.push(`${totals.flops.toExponential(1)} FLOPs on GPUs`);
+  if (price !== undefined && totals.gpuSeconds.high > 0)
+    costs.push(`price ${moneyRange(totals.gpuSeconds, price)} at ${price} a GPU hour`);
   if (totals.unknownCosts > 0) costs.push(`nothing is known yet of the cost of ${totals.unknownCosts}`);
   return [parts.join(', '), ...costs].join('; ');
 }

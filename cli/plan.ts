@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import { comparePlans, type StageChange } from '../compiler/compare-plans.ts';
 import type { Plan } from '../compiler/plan.ts';
-import { resolve as resolvePlan } from '../compiler/resolve.ts';
+import { resolve as resolvePlan, type Resolution } from '../compiler/resolve.ts';
+import type { Range } from '../kinds/kind.ts';
 import { jsonDifference } from '../lineage/json-difference.ts';
 import { sha256Text } from '../store/sha256.ts';
 import { homePaths, openHomeStore } from '../workers/home.ts';
@@ -20,6 +21,8 @@ export interface PlanChoice extends SpecChoice {
   spec: string;
   /** A git revision to compare with. */
   against?: string;
+  /** What a GPU costs for an hour, in whatever money. */
+  price?: number;
 }
 
 /** What a run would do, why, and for how much. Nothing is started, nothing is written. */
@@ -51,13 +54,31 @@ export async function plan(choice: PlanChoice, invocation: Invocation): Promise<
   const pools = await planPools(loaded.value, resolution, invocation);
   if (json) {
     const against = changes === undefined ? {} : { against: { revision: choice.against, changes } };
-    terminal.out(`${JSON.stringify({ ...resolution, pools, ...against })}\n`);
+    terminal.out(
+      `${JSON.stringify({ ...resolution, pools, ...against, ...priceOf(resolution, choice.price) })}\n`,
+    );
     return exitCodes.ok;
   }
-  terminal.out(planText(loaded.value, resolution, terminal));
+  terminal.out(planText(loaded.value, resolution, { terminal, price: choice.price }));
   terminal.out(poolsText(pools));
   if (changes !== undefined) terminal.out(`\n${changesText(changes, choice.against ?? '', terminal)}`);
   return exitCodes.ok;
+}
+
+/** Price a stage and in all, of GPU hours alone. */
+function priceOf({ stages, totals }: Resolution, price: number | undefined): object {
+  if (price === undefined) return {};
+  const money = ({ low, high }: Range): Range => ({ low: (low / 3600) * price, high: (high / 3600) * price });
+  const prices = stages.flatMap((stage) =>
+    stage.state !== 'hit' && stage.cost?.device === 'gpu' ? [[stage.name, money(stage.cost.seconds)]] : [],
+  );
+  return {
+    price: {
+      perGpuHour: price,
+      stages: Object.fromEntries(prices) as object,
+      total: money(totals.gpuSeconds),
+    },
+  };
 }
 
 interface Comparing {
@@ -86,6 +107,7 @@ function parseChoice(args: string[]): PlanChoice {
       profile: { type: 'string' },
       param: { type: 'string', multiple: true, default: [] },
       against: { type: 'string' },
+      price: { type: 'string' },
     },
   });
   const [spec, ...more] = positionals;
@@ -95,5 +117,13 @@ function parseChoice(args: string[]): PlanChoice {
     params: Object.fromEntries(values.param.map(parseParam)),
     ...(values.profile === undefined ? {} : { profile: values.profile }),
     ...(values.against === undefined ? {} : { against: values.against }),
+    ...(values.price === undefined ? {} : { price: parsePrice(values.price) }),
   };
+}
+
+function parsePrice(text: string): number {
+  const price = Number(text);
+  if (text.trim() === '' || !Number.isFinite(price) || price < 0)
+    throw new UsageError(`--price: expected a number, found ${text}`);
+  return price;
 }

@@ -1,6 +1,6 @@
 import { canonicalJson } from '../core/canonical-json.ts';
 import type { KeyDocument } from '../core/keys.ts';
-import type { DataSize, EstimateInput, ModelSize, Range } from '../kinds/kind.ts';
+import type { DataSize, EstimateInput, ModelSize, Range, Work } from '../kinds/kind.ts';
 import { kindNamed } from '../kinds/registry.ts';
 import type { PastRecord } from './nearest.ts';
 import type { PlannedStage } from './plan.ts';
@@ -22,6 +22,8 @@ export interface Totals {
   /** `low` counts only what runs for certain, `high` everything that may. */
   cpuSeconds: Range;
   gpuSeconds: Range;
+  /** Of all that runs or may run, as far as formulas say. */
+  flops: number;
 }
 
 /** What is known of a stage's work before anything ran. */
@@ -46,8 +48,7 @@ export function costOf(stage: PlannedStage, { past, sizes }: Knowledge): Cost | 
   const same = timed.filter(({ document }) => canonicalJson(withoutSeed(document.with)) === asked);
   if (same.length > 0)
     return { device, seconds: rangeOf(same.map(({ seconds }) => seconds)), source: 'records' };
-  const { cpus, gpus } = stage.resources;
-  const input: EstimateInput = { with: stage.with, resources: { cpus, gpus }, ...sizes?.(stage) };
+  const input = estimateInput(stage, sizes);
   // Only the ratio of two estimates counts here: where sizes are unknown, they are taken to be equal.
   const alike = { model: unit, data: { examples: 1, tokens: 1 }, ...input };
   const ours = kind.estimate(alike);
@@ -63,6 +64,22 @@ export function costOf(stage: PlannedStage, { past, sizes }: Knowledge): Cost | 
   return estimated === undefined ? null : { device, seconds: estimated, source: 'estimate' };
 }
 
+/** FLOPs and memory a GPU of a stage, where its kind has formulas for them. */
+export function workOf(stage: PlannedStage, sizes: Sizes | undefined): Work | null {
+  return kindNamed(stage.kind).work?.(estimateInput(stage, sizes)) ?? null;
+}
+
+function estimateInput(stage: PlannedStage, sizes: Sizes | undefined): EstimateInput {
+  const { cpus, gpus, micro_batch, memory_gib } = stage.resources;
+  const resources = {
+    cpus,
+    gpus,
+    ...(micro_batch === undefined ? {} : { micro_batch }),
+    ...(memory_gib === undefined ? {} : { memory_gib }),
+  };
+  return { with: stage.with, resources, ...sizes?.(stage) };
+}
+
 export function totalOf(stages: readonly ResolvedStage[]): Totals {
   const totals: Totals = {
     hit: 0,
@@ -71,10 +88,12 @@ export function totalOf(stages: readonly ResolvedStage[]): Totals {
     unknownCosts: 0,
     cpuSeconds: { low: 0, high: 0 },
     gpuSeconds: { low: 0, high: 0 },
+    flops: 0,
   };
   for (const stage of stages) {
     totals[stage.state]++;
     if (stage.state === 'hit') continue;
+    totals.flops += stage.work?.flops ?? 0;
     if (stage.cost === null) {
       totals.unknownCosts++;
       continue;

@@ -2,8 +2,9 @@ import type { ArtifactRef } from '../core/artifact.ts';
 import type { Json } from '../core/canonical-json.ts';
 import type { Digest, Sha256 } from '../core/digest.ts';
 import { stageKey, type KeyDocument, type StageKey } from '../core/keys.ts';
+import type { Work } from '../kinds/kind.ts';
 import { bindKey, isUnpinned, pinImport, type Versions } from './bind.ts';
-import { costOf, totalOf, type Cost, type Sizes, type Totals } from './cost.ts';
+import { costOf, totalOf, workOf, type Cost, type Sizes, type Totals } from './cost.ts';
 import { nearestRecord, type Compare, type Nearest, type PastRecord } from './nearest.ts';
 import { sourcesOf, type Plan, type PlannedStage, type Source } from './plan.ts';
 
@@ -44,8 +45,8 @@ export type Why =
 
 export type ResolvedStage =
   | { name: string; state: 'hit'; key: StageKey; outputs: Readonly<Record<string, ArtifactRef>> }
-  | { name: string; state: 'run'; key: StageKey | null; why: Why; cost: Cost | null }
-  | { name: string; state: 'maybe'; key: null; why: Why; cost: Cost | null };
+  | { name: string; state: 'run'; key: StageKey | null; why: Why; cost: Cost | null; work: Work | null }
+  | { name: string; state: 'maybe'; key: null; why: Why; cost: Cost | null; work: Work | null };
 
 export interface Resolution {
   schema: 'fretsaw/resolution/v1';
@@ -112,6 +113,7 @@ class Search {
     const { name } = stage;
     const bound = this.#bound.get(name);
     const cost = costOf(stage, { past, sizes: this.#options.sizes });
+    const work = workOf(stage, this.#options.sizes);
     if (bound !== undefined) {
       const { key, found } = bound;
       if (found?.missing.length === 0) return { name, state: 'hit', key, outputs: found.outputs };
@@ -123,6 +125,7 @@ class Search {
         key,
         why: lost ?? this.#whyNew({ name, document: bound.document }, past),
         cost,
+        work,
       };
     }
     if (stage.kind === 'import')
@@ -132,28 +135,33 @@ class Search {
         key: null,
         why: { kind: 'unpinned', location: locationOf(stage) },
         cost,
+        work,
       };
-    return this.#resolveUnbound(stage, past, cost);
+    return this.#resolveUnbound(stage, past, { cost, work });
   }
 
   /**
    * A stage with unknown inputs: early cut-off may still save it, if an older record asked for the same
    * with whatever these inputs were then.
    */
-  #resolveUnbound(stage: PlannedStage, past: readonly PastRecord[], cost: Cost | null): ResolvedStage {
+  #resolveUnbound(
+    stage: PlannedStage,
+    past: readonly PastRecord[],
+    figures: { cost: Cost | null; work: Work | null },
+  ): ResolvedStage {
     const { name } = stage;
     const document = this.#documentWithGaps(stage);
     const nearest = nearestRecord({ name, document }, past, this.#options.compare);
-    if (nearest === undefined) return { name, state: 'run', key: null, why: { kind: 'new' }, cost };
+    if (nearest === undefined) return { name, state: 'run', key: null, why: { kind: 'new' }, ...figures };
     const gaps = new Map(this.#unknownSources(stage).map((source) => [gapOf(source), source]));
     const unless = nearest.differences.flatMap(({ a, b }) => {
       const source = typeof b === 'string' ? gaps.get(b) : undefined;
       return source === undefined || typeof a !== 'string' ? [] : [{ source, digest: a as Digest }];
     });
     if (unless.length === nearest.differences.length) {
-      return { name, state: 'maybe', key: null, why: { kind: 'depends', unless, nearest }, cost };
+      return { name, state: 'maybe', key: null, why: { kind: 'depends', unless, nearest }, ...figures };
     }
-    return { name, state: 'run', key: null, why: { kind: 'changed', nearest }, cost };
+    return { name, state: 'run', key: null, why: { kind: 'changed', nearest }, ...figures };
   }
 
   #whyNew(asked: { name: string; document: KeyDocument }, past: readonly PastRecord[]): Why {

@@ -1,4 +1,8 @@
-import { numberIn, type EstimateInput, type Range } from './kind.ts';
+import { idealEngine } from '../costs/engine-model.ts';
+import { gibibyte, modelSize } from '../costs/geometry.ts';
+import { hardware } from '../costs/hardware.ts';
+import { forwardFlops, trainingFlops, trainingMemory } from '../costs/training.ts';
+import { numberIn, type EstimateInput, type Range, type Work } from './kind.ts';
 
 /**
  * Sustained FLOP/s of one device, as a band. GPU: H100 SXM peak 989e12 bf16, of which training of
@@ -59,6 +63,11 @@ export function tokensRead({ with: settings, data }: EstimateInput): number | un
   return Math.min(asked, data.tokens);
 }
 
+/** Length of the rows that a stage reads, as far as is known. */
+export function rowTokens({ data }: EstimateInput): number {
+  return data === undefined || data.examples === 0 ? 1 : Math.max(1, data.tokens / data.examples);
+}
+
 /** Decoding `tokens` at most; answers end earlier, often after a tenth. */
 export function decodeCost(input: EstimateInput, tokens: number | undefined): Range | undefined {
   const cost = tokensCost(input, tokens, { flopsPerParameter: forward, phase: 'decode' });
@@ -74,3 +83,73 @@ export function productOf(input: EstimateInput, names: readonly string[]): numbe
   }
   return product;
 }
+
+/** Training of this many tokens in sequences of a length, all GPUs of the stage sharding one copy. */
+export function trainingWork(
+  input: EstimateInput,
+  tokens: number | undefined,
+  given: { sequenceTokens: number; hasTeacher: boolean; logitChunk: number },
+): Work | undefined {
+  const { model, resources } = input;
+  if (model?.shape === undefined || tokens === undefined || resources.gpus === 0) return undefined;
+  const teacher = given.hasTeacher ? model.shape : undefined;
+  const { total, ...parts } = trainingMemory(
+    model.shape,
+    {
+      gpus: resources.gpus,
+      context: 1,
+      expert: 1,
+      microBatch: resources.micro_batch ?? 1,
+      sequenceTokens: given.sequenceTokens,
+      logitChunk: given.logitChunk,
+    },
+    teacher,
+  );
+  const flops = tokens * trainingFlops(model.shape, given.sequenceTokens, teacher);
+  return { flops, memory: { ...parts, total } };
+}
+
+/** Device seconds of work on GPUs at the share of peak that such work reaches. */
+export function workCost(work: Work | undefined): Range | undefined {
+  if (work === undefined) return undefined;
+  const { low, high } = sustained.gpu.dense;
+  return { low: work.flops / high, high: work.flops / low };
+}
+
+/** `passes` forward passes over tokens, the model streamed from disk within a budget of memory. */
+export function scoringWork(
+  input: EstimateInput,
+  tokens: number | undefined,
+  given: { passes: number; sequenceTokens: number },
+): Work | undefined {
+  const { model, resources } = input;
+  if (model?.shape === undefined || tokens === undefined || resources.gpus === 0) return undefined;
+  const total = (resources.memory_gib ?? defaultScoringGib) * gibibyte;
+  return {
+    flops: tokens * given.passes * forwardFlops(model.shape, given.sequenceTokens),
+    memory: { total },
+  };
+}
+
+/** The engine's own default (methods/score/budget.py). */
+const defaultScoringGib = 4;
+
+/** Decoding on servers of eight GPUs or fewer: weights, and all the cache that there is room for. */
+export function decodingWork(
+  input: EstimateInput,
+  tokens: number | undefined,
+  outputTokens: number,
+): Work | undefined {
+  const { model, resources } = input;
+  if (model?.shape === undefined || tokens === undefined || resources.gpus === 0) return undefined;
+  const gpus = Math.min(resources.gpus, gpusOfServer);
+  const weights = modelSize(model.shape).bytes / gpus;
+  const total = serverGpu.memoryBytes * idealEngine.memoryShare;
+  return {
+    flops: tokens * forwardFlops(model.shape, outputTokens),
+    memory: { weights, cache: Math.max(0, total - weights), total: Math.max(weights, total) },
+  };
+}
+
+const gpusOfServer = 8;
+const serverGpu = hardware['h100-sxm'];

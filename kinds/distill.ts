@@ -1,5 +1,5 @@
-import { forward, forwardAndBackward, tokensCost } from './compute.ts';
-import { numberIn, type Kind } from './kind.ts';
+import { forward, forwardAndBackward, tokensCost, trainingWork, workCost } from './compute.ts';
+import { numberIn, type EstimateInput, type Kind, type Work } from './kind.ts';
 import { choice, integer, number, seed, settings } from './setting.ts';
 
 export const distillKind: Kind = {
@@ -58,8 +58,18 @@ export const distillKind: Kind = {
   code: { python: ['fretsaw_engine.stages.distill'], typescript: [] },
   sequencesPerStep: (settings) => numberIn(settings, 'batch_size'),
   estimate: (input) =>
+    workCost(distillWork(input)) ??
     tokensCost(input, numberIn(input.with, 'tokens'), {
       flopsPerParameter: forward + forwardAndBackward,
       phase: 'dense',
     }),
+  work: distillWork,
 };
+
+function distillWork(input: EstimateInput): Work | undefined {
+  return trainingWork(input, numberIn(input.with, 'tokens'), {
+    sequenceTokens: numberIn(input.with, 'sequence_length') ?? 1,
+    hasTeacher: true,
+    logitChunk: numberIn(input.with, 'chunk') ?? 1,
+  });
+}

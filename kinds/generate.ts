@@ -1,5 +1,5 @@
-import { decodeCost, productOf } from './compute.ts';
-import type { Kind } from './kind.ts';
+import { decodeCost, decodingWork, productOf } from './compute.ts';
+import { numberIn, type Kind } from './kind.ts';
 import { effort } from './prepare.ts';
 import { integer, number, seed, settings } from './setting.ts';
 
@@ -51,5 +51,10 @@ export const generateKind: Kind = {
       input,
       tokens === undefined || input.data === undefined ? undefined : tokens * input.data.examples,
     );
+  },
+  work: (input) => {
+    const tokens = productOf(input, ['samples_per_prompt', 'max_new_tokens']);
+    if (tokens === undefined || input.data === undefined) return undefined;
+    return decodingWork(input, tokens * input.data.examples, numberIn(input.with, 'max_new_tokens') ?? 1);
   },
 };

@@ -1,5 +1,6 @@
 import type { ArtifactType } from '../core/artifact.ts';
 import type { Json } from '../core/canonical-json.ts';
+import type { ModelShape } from '../costs/config.ts';
 import type { ObjectSetting } from './setting.ts';
 
 /** `with` after defaults. */
@@ -30,7 +31,7 @@ export interface Range {
 
 export interface EstimateInput {
   with: Settings;
-  resources: { cpus: number; gpus: number };
+  resources: { cpus: number; gpus: number; micro_batch?: number; memory_gib?: number };
   /** Size of the model that the stage works on, when it is known. */
   model?: ModelSize;
   /** The data set that it reads, as far as its making says. */
@@ -42,6 +43,15 @@ export interface ModelSize {
   /** Parameters that one token touches. */
   activeParameters: number;
   layers: number;
+  /** All its geometry, when that is known. */
+  shape?: ModelShape;
+}
+
+/** What a stage asks of its GPUs, as far as formulas say. */
+export interface Work {
+  flops: number;
+  /** Bytes each GPU needs, by what for; `total` among them. */
+  memory: Readonly<Record<string, number>>;
 }
 
 /** Upper bounds, from what was asked for. */
@@ -71,6 +81,8 @@ export interface Kind {
   code: { python: readonly string[]; typescript: readonly string[] };
   /** Device seconds, undefined when nothing is known; never a guess without a source. */
   estimate: (input: EstimateInput) => Range | undefined;
+  /** FLOPs and memory a GPU; absent where the kind uses none. */
+  work?: (input: EstimateInput) => Work | undefined;
 }
 
 export function outputsOf(kind: Kind, settings: Settings): Outputs {

@@ -1,4 +1,4 @@
-import { forward, forwardAndBackward, productOf, tokensCost } from './compute.ts';
+import { decodingWork, forward, forwardAndBackward, productOf, tokensCost, trainingWork } from './compute.ts';
 import { numberIn, type Kind } from './kind.ts';
 import { choice, flag, integer, mapOf, number, seed, settings } from './setting.ts';
 
@@ -85,5 +85,17 @@ export const reinforceKind: Kind = {
     });
     if (decode === undefined || train === undefined) return undefined;
     return { low: decode.low / 4 + train.low / 4, high: decode.high + train.high };
+  },
+  work: (input) => {
+    const tokens = productOf(input, ['steps', 'group_size', 'prompts_per_step', 'max_new_tokens']);
+    const sequenceTokens = numberIn(input.with, 'max_new_tokens') ?? 1;
+    const train = trainingWork(input, tokens, {
+      sequenceTokens,
+      hasTeacher: false,
+      logitChunk: sequenceTokens,
+    });
+    const decode = decodingWork(input, tokens, sequenceTokens);
+    if (train === undefined || decode === undefined) return undefined;
+    return { flops: train.flops + decode.flops, memory: train.memory };
   },
 };

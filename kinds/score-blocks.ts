@@ -1,5 +1,5 @@
-import { forward, tokensCost, tokensRead } from './compute.ts';
-import type { Kind } from './kind.ts';
+import { forward, rowTokens, scoringWork, tokensCost, tokensRead, workCost } from './compute.ts';
+import type { EstimateInput, Kind, Work } from './kind.ts';
 import { choice, integer, list, record, seed, settings } from './setting.ts';
 
 export const scoreBlocksKind: Kind = {
@@ -56,15 +56,28 @@ export const scoreBlocksKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.score_blocks'], typescript: [] },
-  estimate: (input) => {
-    // Every choice of every layer runs what lies above it: half the model on average.
-    const lengthOf = (name: string): number =>
-      Array.isArray(input.with[name]) ? input.with[name].length : 0;
-    const choices = (input.model?.layers ?? 0) * (lengthOf('expert_counts') + lengthOf('windows') / 2);
-    const tokens = tokensRead(input);
-    return tokensCost(input, tokens === undefined ? undefined : (tokens * choices) / 2, {
-      flopsPerParameter: forward,
+  estimate: (input) =>
+    workCost(work(input)) ??
+    tokensCost(input, tokensRead(input), {
+      flopsPerParameter: forward * passesOf(input),
       phase: 'dense',
-    });
-  },
+    }),
+  work,
 };
+
+function work(input: EstimateInput): Work | undefined {
+  return scoringWork(input, tokensRead(input), { passes: passesOf(input), sequenceTokens: rowTokens(input) });
+}
+
+/**
+ * Forward passes over the data. Kept sets are nested, so all counts of a layer together meet about three and a half
+ * times the experts of one; a window is one more layer on every second. Measured at the end of the model, every
+ * choice of every layer runs what lies above it too: half the model on average.
+ */
+function passesOf(input: EstimateInput): number {
+  const lengthOf = (name: string): number => (Array.isArray(input.with[name]) ? input.with[name].length : 0);
+  const [counts, windows] = [lengthOf('expert_counts'), lengthOf('windows') / 2];
+  const local = 1 + Math.min(counts, 3.5) + windows;
+  if (input.with['metric'] === 'activation-mse') return local;
+  return 1 + local + ((input.model?.layers ?? 1) * (counts + windows)) / 2;
+}

@@ -1,5 +1,5 @@
-import { forward, tokensCost, tokensRead } from './compute.ts';
-import type { Kind } from './kind.ts';
+import { forward, rowTokens, scoringWork, tokensCost, tokensRead, workCost } from './compute.ts';
+import type { EstimateInput, Kind, Work } from './kind.ts';
 import { choice, integer, seed, settings } from './setting.ts';
 
 export const scoreExpertsKind: Kind = {
@@ -29,5 +29,13 @@ export const scoreExpertsKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.score_experts'], typescript: [] },
-  estimate: (input) => tokensCost(input, tokensRead(input), { flopsPerParameter: forward, phase: 'dense' }),
+  estimate: (input) =>
+    workCost(work(input)) ??
+    tokensCost(input, tokensRead(input), { flopsPerParameter: forward, phase: 'dense' }),
+  work,
 };
+
+/** One pass with one expert a token more than the model uses. */
+function work(input: EstimateInput): Work | undefined {
+  return scoringWork(input, tokensRead(input), { passes: 1.25, sequenceTokens: rowTokens(input) });
+}
