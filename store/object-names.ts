@@ -9,6 +9,8 @@ export const objectNames = {
   /** Generations: a layout whose packs were lost is superseded by the next. */
   layout: (sha256: string) => `layouts/${sha256.slice(0, 2)}/${sha256}`,
   manifest: (digest: Digest) => `artifacts/${hexOf(digest).slice(0, 2)}/${hexOf(digest)}`,
+  /** Put again then (Unix time, milliseconds), when its manifest was there already. */
+  use: (digest: Digest, atMs: number) => `uses/${hexOf(digest)}/${atMs}`,
   record: (domain: string, key: StageKey) => `records/${domain}/${hexOf(key)}`,
   ref: (name: string) => `refs/${name}`,
   lease: (key: StageKey) => `leases/${hexOf(key)}`,
@@ -26,6 +28,9 @@ const reserved: ReadonlySet<string> = new Set([
   'layouts',
   'packs',
   'quarantine',
+  'gc',
+  'uses',
+  'tombstones',
   'tmp',
 ]);
 

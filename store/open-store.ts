@@ -6,6 +6,8 @@ import { createPieceIndex } from './pieces/piece-index.ts';
 import { createRecords, type Trust } from './records.ts';
 import { createRefs } from './refs.ts';
 import { createSnapshots } from './snapshots.ts';
+import { createCollections } from './upkeep/collections.ts';
+import { createUpkeep } from './upkeep/upkeep.ts';
 import type { Store } from './store.ts';
 import { createViews } from './views.ts';
 
@@ -20,16 +22,21 @@ export interface OpenOptions extends Trust {
 /** The whole store over any backend; its folders are always local. */
 export function openStore(backend: ObjectBackend, options: OpenOptions): Store {
   const leases = createLeases(backend);
+  const refs = createRefs(backend);
+  const collections = createCollections(backend);
+  const artifacts = createArtifacts(backend, {
+    views: createViews(backend, options.viewsFolder),
+    index: createPieceIndex(backend, options.indexFolder),
+    collections,
+  });
   return {
     location: backend.location,
-    artifacts: createArtifacts(backend, {
-      views: createViews(backend, options.viewsFolder),
-      index: createPieceIndex(backend, options.indexFolder),
-    }),
+    artifacts,
     records: createRecords(backend, { ...options, asksInBulk: options.asksInBulk ?? false }),
-    refs: createRefs(backend),
+    refs,
     leases,
     snapshots: createSnapshots(backend, leases),
     documents: createDocuments(backend),
+    upkeep: createUpkeep(backend, { artifacts, refs, collections }),
   };
 }

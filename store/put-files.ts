@@ -7,7 +7,7 @@ import { makeManifest } from './manifest.ts';
 import type { ObjectBackend } from './object-backend.ts';
 import { objectNames } from './object-names.ts';
 import { layoutText, packsOf, type Layout } from './pieces/layout.ts';
-import { isLaidOut, nextGeneration } from './pieces/layouts.ts';
+import { brokenPacks, isLaidOut, nextGeneration } from './pieces/layouts.ts';
 import { createPackWriter, type PackWriter } from './pieces/pack-writer.ts';
 import type { PieceIndex } from './pieces/piece-index.ts';
 import { putChunked, putPlanned } from './pieces/put-in-pieces.ts';
@@ -15,6 +15,7 @@ import { openSource, readHashing, readWhole, wholeFileBytes } from './read-sourc
 import { sha256Bytes } from './sha256.ts';
 import type { PutOptions } from './store.ts';
 import { hasFile } from './stored-files.ts';
+import { refuseTombstoned } from './upkeep/tombstones.ts';
 
 /** The index may name packs that are gone; each try forgets those that the one before it missed. */
 const maxTries = 3;
@@ -44,7 +45,7 @@ export async function putFiles(
         files.push(entry);
       }
       const lost = await addLayouts(attempt);
-      if (lost.length === 0) return await finish(attempt.batch, files, options);
+      if (lost.length === 0) return await finish(attempt, files, options);
       intake.index.forgetPacks(lost);
       if (tries === maxTries) throw vanishing(lost);
     } catch (error) {
@@ -146,14 +147,7 @@ async function addLayouts({ backend, batch, packs, layouts }: Attempt): Promise<
   const reused = packsOf(wanted.flatMap(({ pieces }) => pieces)).filter(
     ({ sha256 }) => !published.has(sha256),
   );
-  const sizes = await backend.headMany(reused.map(({ sha256 }) => objectNames.pack(sha256)));
-  const lost: string[] = [];
-  for (const [n, { sha256, sizeBytes }] of reused.entries()) {
-    const there = sizes[n]?.sizeBytes;
-    if (there === sizeBytes) continue;
-    if (there !== undefined) await backend.quarantine(objectNames.pack(sha256));
-    lost.push(sha256);
-  }
+  const lost = [...(await brokenPacks(backend, reused))];
   if (lost.length > 0) return lost;
   for (const layout of wanted) {
     const generation = await nextGeneration(backend, layout.sha256);
@@ -165,7 +159,7 @@ async function addLayouts({ backend, batch, packs, layouts }: Attempt): Promise<
 
 /** Publishes what is left and, after it, the manifest that names it all. */
 export async function finish(
-  batch: BlobBatch,
+  { backend, batch }: { backend: ObjectBackend; batch: BlobBatch },
   files: readonly FileEntry[],
   options: PutOptions,
 ): Promise<ArtifactRef> {
@@ -175,7 +169,13 @@ export async function finish(
     throw new Failure('DIGEST_MISMATCH', `expected a file ${JSON.stringify(absent.path)}, found none`);
   }
   const { digest, text } = makeManifest(options.type, files);
-  await batch.finish({ name: objectNames.manifest(digest), content: Buffer.from(text, 'utf8') });
+  await refuseTombstoned(backend, digest);
+  const manifest = { name: objectNames.manifest(digest), content: Buffer.from(text, 'utf8') };
+  // An old manifest is not made young again by putting it again; this is.
+  const use = objectNames.use(digest, Date.now());
+  const isKnown = (await backend.head(manifest.name)) !== undefined;
+  if (isKnown) batch.addObject({ name: use, content: Buffer.from('{"schema":"fretsaw/use/v1"}\n') });
+  await batch.finish(manifest);
   return { digest, type: options.type, sizeBytes: files.reduce((sum, { size }) => sum + size, 0) };
 }
 

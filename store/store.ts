@@ -15,6 +15,7 @@ export interface Store {
   readonly leases: Leases;
   readonly snapshots: Snapshots;
   readonly documents: Documents;
+  readonly upkeep: Upkeep;
 }
 
 export interface Manifest {
@@ -38,7 +39,7 @@ export interface Artifacts {
   manifest(digest: Digest): Promise<Manifest | undefined>;
   /**
    * Paths of the artifact whose bytes are gone or of another size: empty means it is all there.
-   * `(manifest)` when the list of files itself is gone. One look a file; reads no bytes.
+   * `(manifest)` when the list of files itself is gone, `(tombstone: <reason>)` when it was removed for good. One look a file; reads no bytes.
    */
   missing(digest: Digest): Promise<string[]>;
   /** The same for many artifacts, by as few questions as the place allows. */
@@ -133,4 +134,67 @@ export interface Documents {
   /** False when it exists already (equal or not). */
   create(path: string, text: string): Promise<boolean>;
   list(prefix: string): Promise<string[]>;
+}
+
+/** What keeps a store healthy: what may go, what is broken, what takes the room. */
+export interface Upkeep {
+  /** Removes what no root reaches. Safe beside writers. STORE_UNAVAILABLE while another is at work. */
+  collect(options: GarbageOptions): Promise<GarbageReport>;
+  /** Removes an artifact for good: bytes that no other needs go now, lineage stays, putting it again is refused. */
+  bury(digest: Digest, reason: string): Promise<{ removedBytes: number; sharedBytes: number }>;
+  /** Keeps (or no longer keeps) an artifact whatever refers to it. NOT_FOUND unless it is all there. */
+  pin(name: string, digest: Digest): Promise<void>;
+  unpin(name: string): Promise<void>;
+  /** Digests that refs name now: releases and pins. */
+  referred(): Promise<Digest[]>;
+  /** Looks at everything that is kept; what is broken goes to quarantine. */
+  verify(options: VerifyOptions): Promise<VerifyReport>;
+  /** Mends artifacts that lack bytes, from a store that has them; returns those that still do. */
+  repair(from: Store): Promise<{ mended: Digest[]; lost: Digest[] }>;
+  /** How the room is taken by groups of artifacts, e.g. those of a run. */
+  usage(groups: readonly (readonly Digest[])[]): Promise<GroupUsage[]>;
+}
+
+export interface GarbageOptions {
+  /** Asked once the collection has begun: a root that comes later waits for its end. */
+  roots: () => Promise<readonly Digest[]>;
+  /** What was written since stays, whoever refers to it: its record may still come. */
+  graceMs: number;
+  dryRun: boolean;
+}
+
+/** `objects`: what went, or with `dryRun` would go. */
+export interface GarbageReport {
+  objects: { name: string; sizeBytes: number }[];
+  bytes: number;
+  keptBytes: number;
+}
+
+export interface VerifyOptions {
+  /** `structure`: manifests, layouts, names and sizes. `bytes`: every byte against its hash, too. */
+  depth: 'structure' | 'bytes';
+  /** Begin after this object (the last one that an interrupted look reported). */
+  after?: string;
+  /** At most so many bytes a second are read. */
+  bytesPerSecond?: number;
+  /** Called as it goes on, so that a look can be taken up again. */
+  progress?: (done: { name: string; bytes: number }) => void;
+}
+
+export interface VerifyReport {
+  artifacts: number;
+  objects: number;
+  /** Bytes that were read and hashed. */
+  bytes: number;
+  /** What was wrong, e.g. `blobs/...: expected sha256 ...`. */
+  broken: string[];
+  /** Artifacts that lack bytes, with what they lack. */
+  incomplete: { digest: Digest; missing: string[] }[];
+}
+
+/** In bytes. `logical`: as files. `own`: stored, and needed by no other group. `shared`: stored, and needed by others. */
+export interface GroupUsage {
+  logicalBytes: number;
+  ownBytes: number;
+  sharedBytes: number;
 }

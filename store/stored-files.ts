@@ -5,7 +5,7 @@ import { wholeUpToBytes } from './cut/cut-file.ts';
 import type { ObjectBackend } from './object-backend.ts';
 import { objectNames } from './object-names.ts';
 import { packsOf, type Layout, type PlacedPiece } from './pieces/layout.ts';
-import { isLaidOut, readLayout } from './pieces/layouts.ts';
+import { isLaidOut, laidOut, readLayout } from './pieces/layouts.ts';
 import { readPiece, streamPieces } from './pieces/read-pieces.ts';
 
 /** Whether a file's bytes are there, as one blob or in pieces. Reads none of them. */
@@ -17,18 +17,22 @@ export async function hasFile(
   return file.size > wholeUpToBytes && (await isLaidOut(backend, file));
 }
 
-/** Which of these files are not there; one question for all that are blobs. */
+/** Which of these files are not there; one question for all blobs, and one for all packs. A broken blob goes to quarantine. */
 export async function missingFiles(
   backend: ObjectBackend,
   files: readonly FileEntry[],
 ): Promise<FileEntry[]> {
   const sizes = await backend.headMany(files.map(({ sha256 }) => objectNames.blob(sha256)));
-  const missing: FileEntry[] = [];
-  for (const [n, file] of files.entries()) {
-    if (sizes[n]?.sizeBytes === file.size) continue;
-    if (!(await hasFile(backend, file))) missing.push(file);
-  }
-  return missing;
+  const others = files.filter((file, n) => sizes[n]?.sizeBytes !== file.size);
+  for (const [n, file] of files.entries())
+    if (sizes[n] !== undefined && sizes[n].sizeBytes !== file.size) await hasBlob(backend, file);
+  const there = new Set(
+    await laidOut(
+      backend,
+      others.filter(({ size }) => size > wholeUpToBytes),
+    ),
+  );
+  return others.filter((file) => !there.has(file));
 }
 
 /** All bytes of a file at once, verified. NOT_FOUND, CORRUPT. */

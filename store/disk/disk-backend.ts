@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { linkSync, readdirSync, readFileSync, renameSync, statSync, unlinkSync } from 'node:fs';
+import { existsSync, linkSync, readdirSync, readFileSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Draft, NewObject, ObjectBackend, ObjectSize } from '../object-backend.ts';
@@ -66,7 +66,8 @@ export function createDiskBackend(root: string): ObjectBackend {
       return { created: true, changed };
     } catch (error) {
       if (errnoOf(error) === 'EEXIST') return { created: false, changed: [dirname(target)] };
-      if (errnoOf(error) !== 'ENOENT' || !madeFolders.delete(dirname(target))) throw error;
+      if (errnoOf(error) !== 'ENOENT' || !madeFolders.delete(dirname(target)) || !existsSync(from.path))
+        throw error;
       return link(from, name); // somebody removed the folder that we had made
     }
   }

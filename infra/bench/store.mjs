@@ -1,0 +1,267 @@
+// What keeping a run's checkpoints costs: bytes stored over unique bytes, MB added and restored (verified)
+// per CPU second, beside a bare loop that only reads and hashes, and beside peers on the same data. CPU
+// seconds count every process.
+//
+//   npm run bench:store -- [--scale 1] [--runs 3] [--peers borg,restic,dvc] [--folder DIR]
+//
+// borg and restic are used where they are installed (Debian: borgbackup, restic); dvc comes from PyPI into
+// a virtual environment of its own. One that is not to be had is named and left out.
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
+import { generate } from './store/generate.mjs';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const peerVenv = join(root, '.fretsaw', 'bench-venv');
+const options = readOptions(process.argv.slice(2));
+const scratch = mkdtempSync(join(options.folder, 'fretsaw-bench-store-'));
+const data = join(scratch, 'data');
+const worker = join(scratch, 'store-worker.mjs');
+const rows = [];
+
+/** Each with compression and encryption off, as far as it has them: the data does not compress. */
+const peers = {
+  borg: () =>
+    onPath('borg') && {
+      init: (repository) => must(['borg', 'init', '-e', 'none', repository]),
+      add: (repository, folder, n) => ({
+        command: ['borg', 'create', '-C', 'none', `${repository}::a${n}`, '.'],
+        cwd: folder,
+      }),
+      restore: (repository, out, n) => ({ command: ['borg', 'extract', `${repository}::a${n}`], cwd: out }),
+      stored: (repository) => repository,
+    },
+  restic: () =>
+    onPath('restic') && {
+      init: (repository) => must(['restic', ...resticOptions(repository), 'init']),
+      add: (repository, folder, n) => ({
+        command: ['restic', ...resticOptions(repository), 'backup', '--tag', `a${n}`, '.'],
+        cwd: folder,
+      }),
+      restore: (repository, out, n, folder) => ({
+        command: [
+          'restic',
+          ...resticOptions(repository),
+          'restore',
+          'latest',
+          '--tag',
+          `a${n}`,
+          '--path',
+          folder,
+          '--target',
+          out,
+        ],
+        cwd: out,
+      }),
+      stored: (repository) => repository,
+    },
+  dvc: () => {
+    const dvc = join(peerVenv, 'bin', 'dvc');
+    if (!existsSync(dvc)) {
+      spawnSync('python3', ['-m', 'venv', peerVenv]);
+      spawnSync(join(peerVenv, 'bin', 'pip'), ['install', '-q', 'dvc']);
+    }
+    return (
+      existsSync(dvc) && {
+        init(repository) {
+          mkdirSync(repository);
+          must(['git', 'init', '-q', repository]);
+          must([dvc, 'init', '-q'], repository);
+        },
+        add(repository, folder, n) {
+          must(['cp', '-r', folder, join(repository, `a${n}`)]);
+          return { command: [dvc, 'add', '-q', `a${n}`], cwd: repository };
+        },
+        restore(repository, _out, n) {
+          rmSync(join(repository, `a${n}`), { recursive: true, force: true });
+          return { command: [dvc, 'checkout', '-q', `a${n}.dvc`], cwd: repository };
+        },
+        stored: (repository) => join(repository, '.dvc', 'cache'),
+      }
+    );
+  },
+};
+
+try {
+  buildSync({
+    entryPoints: ['store-worker', 'store-bare-loop'].map((name) => join(root, 'test/bench', `${name}.ts`)),
+    outdir: scratch,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+  });
+  const { names, uniqueBytes, logicalBytes } = generate(data, options.scale);
+  const folders = names.map((name) => join(data, name));
+  console.log(
+    `logical ${megabytes(logicalBytes)} MB, unique ${megabytes(uniqueBytes)} MB, ${names.length} artifacts`,
+  );
+  for (let run = 1; run <= options.runs; run++) {
+    measureBareLoop(run, folders, logicalBytes);
+    measureFretsaw(run, folders, { uniqueBytes, logicalBytes });
+    for (const name of options.peers) measurePeer(run, name, { folders, uniqueBytes, logicalBytes });
+  }
+  printTable();
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+function measureBareLoop(run, folders, logicalBytes) {
+  const files = folders.map((folder) => join(folder, 'model.safetensors'));
+  const loop = join(scratch, 'store-bare-loop.mjs');
+  const add = measure(['node', loop, 'hash', ...files]);
+  const restore = measure(['node', loop, 'copy', join(scratch, 'copy'), ...files]);
+  rows.push(row('bare loop', run, { add, restore, logicalBytes }));
+}
+
+function measureFretsaw(run, folders, { uniqueBytes, logicalBytes }) {
+  const home = join(scratch, 'home');
+  const [parent, child, ...others] = folders;
+  const first = measure(['node', worker, 'add', home, parent]);
+  const afterParent = bytesBelow(join(home, 'store'));
+  const second = measure(['node', worker, 'add', home, child]);
+  const forChild = bytesBelow(join(home, 'store')) - afterParent;
+  const third = measure(['node', worker, 'add', home, ...others]);
+  const digests = [first, second, third].flatMap(({ out }) => out.trim().split('\n'));
+  const add = {
+    cpu_s: first.cpu_s + second.cpu_s + third.cpu_s,
+    wall_s: first.wall_s + second.wall_s + third.wall_s,
+    peak_mib: Math.max(first.peak_mib, second.peak_mib, third.peak_mib),
+  };
+  const restore = measure(['node', worker, 'restore', home, join(scratch, 'out'), ...digests]);
+  rmSync(join(scratch, 'out'), { recursive: true });
+  const asked = measure(['node', worker, 'ask', home, '200', ...digests]);
+  rows.push({
+    ...row('fretsaw', run, { add, restore, logicalBytes }),
+    'stored / unique': (bytesBelow(join(home, 'store')) / uniqueBytes).toFixed(4),
+    objects: countBelow(join(home, 'store')),
+    'child KB': (forChild / 1e3).toFixed(0),
+    'ask 200, s': (Number(asked.out) / 1e3).toFixed(3),
+  });
+  rmSync(home, { recursive: true });
+}
+
+function measurePeer(run, name, { folders, uniqueBytes, logicalBytes }) {
+  const peer = peers[name]?.();
+  if (peer === undefined) {
+    if (run === 1) console.log(`${name}: not installed here, left out`);
+    return;
+  }
+  const repository = join(scratch, `${name}-repository`);
+  peer.init(repository);
+  const add = measureAll(folders.map((folder, n) => peer.add(repository, folder, n)));
+  const out = join(scratch, `${name}-out`);
+  mkdirSync(out);
+  const restore = measureAll(
+    folders.map((folder, n) => peer.restore(repository, out, n, folder)),
+    out,
+  );
+  rows.push({
+    ...row(name, run, { add, restore, logicalBytes }),
+    'stored / unique': (bytesBelow(peer.stored(repository)) / uniqueBytes).toFixed(4),
+    objects: countBelow(peer.stored(repository)),
+  });
+  for (const one of [repository, out]) rmSync(one, { recursive: true, force: true });
+}
+
+function resticOptions(repository) {
+  const password = join(scratch, 'restic-password');
+  writeFileSync(password, 'bench');
+  return ['-q', '--no-cache', '-r', repository, '-p', password];
+}
+
+function onPath(command) {
+  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
+}
+
+function must([command, ...args], cwd = scratch) {
+  const ended = spawnSync(command, args, { cwd, encoding: 'utf8' });
+  if (ended.status !== 0) throw new Error(`${command} ${args.join(' ')}: ${ended.stderr}`);
+}
+
+function measureAll(steps) {
+  const all = steps.map(({ command, cwd }) => measure(command, cwd));
+  const sum = (name) => all.reduce((total, figures) => total + figures[name], 0);
+  return { cpu_s: sum('cpu_s'), wall_s: sum('wall_s'), peak_mib: Math.max(...all.map((f) => f.peak_mib)) };
+}
+
+function measure(command, cwd = scratch) {
+  const report = join(scratch, 'figures.json');
+  const ended = spawnSync('python3', [join(root, 'infra/bench/measure.py'), report, ...command], {
+    cwd,
+    encoding: 'utf8',
+    maxBuffer: 64 << 20,
+  });
+  if (ended.status !== 0) throw new Error(`exit ${ended.status}: ${command.join(' ')}\n${ended.stderr}`);
+  return { ...JSON.parse(readFileSync(report, 'utf8')), out: ended.stdout };
+}
+
+function row(tool, run, { add, restore, logicalBytes }) {
+  return {
+    tool,
+    run,
+    'add MB/CPU s': (logicalBytes / 1e6 / add.cpu_s).toFixed(0),
+    'add wall s': add.wall_s.toFixed(1),
+    'add MiB': add.peak_mib.toFixed(0),
+    'restore MB/CPU s': (logicalBytes / 1e6 / restore.cpu_s).toFixed(0),
+    'restore wall s': restore.wall_s.toFixed(1),
+    'restore MiB': restore.peak_mib.toFixed(0),
+  };
+}
+
+function printTable() {
+  const heads = [...new Set(rows.flatMap(Object.keys))];
+  const cells = [heads, ...rows.map((one) => heads.map((head) => String(one[head] ?? '')))];
+  const widths = heads.map((_, n) => Math.max(...cells.map((line) => line[n].length)));
+  for (const line of cells)
+    console.log(
+      line
+        .map((text, n) => text.padEnd(widths[n]))
+        .join('  ')
+        .trimEnd(),
+    );
+}
+
+function filesBelow(folder) {
+  return readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+}
+
+function bytesBelow(folder) {
+  return filesBelow(folder).reduce(
+    (sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size,
+    0,
+  );
+}
+
+function countBelow(folder) {
+  return filesBelow(folder).length;
+}
+
+function megabytes(bytes) {
+  return (bytes / 1e6).toFixed(0);
+}
+
+function readOptions(args) {
+  const value = (name, fallback) => {
+    const at = args.indexOf(`--${name}`);
+    return at === -1 ? fallback : (args[at + 1] ?? fallback);
+  };
+  return {
+    scale: Number(value('scale', '1')),
+    runs: Number(value('runs', '3')),
+    peers: value('peers', 'borg,restic,dvc').split(',').filter(Boolean),
+    folder: value('folder', tmpdir()),
+  };
+}
