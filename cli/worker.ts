@@ -45,11 +45,14 @@ function tellPool(pool: Pool, { terminal }: Invocation): number {
 }
 
 async function servePool(pool: Pool, invocation: Invocation): Promise<void> {
-  const env = withCredentials(invocation.env, pool.credentials);
-  const paths = homePaths(
-    pool.home === undefined ? env : { ...env, FRETSAW_HOME: pool.home },
-    invocation.cwd,
-  );
+  const env: NodeJS.ProcessEnv = {
+    ...withCredentials(invocation.env, pool.credentials),
+    ...(pool.home === undefined ? {} : { FRETSAW_HOME: pool.home }),
+    ...(pool.store === undefined ? {} : { FRETSAW_STORE: pool.store }),
+  };
+  // The SDK of the store reads its credentials here.
+  Object.assign(process.env, env);
+  const paths = homePaths(env, invocation.cwd);
   const settings = workerSettings({ ...invocation, env }, paths);
   const stopped = new StopSignals();
   const server = new ServerPort();

@@ -65,8 +65,10 @@ export interface Pool {
   launcher: 'local' | 'slurm' | 'kubernetes';
   /** Stages at work at once. */
   slots: number;
-  /** Store and job folders; absent: FRETSAW_HOME. Slurm and Kubernetes need it at one path on all nodes. */
+  /** Job folders, and the store where there is no other; absent: FRETSAW_HOME. Slurm and Kubernetes need it at one path on all nodes. */
   home?: string;
+  /** Where the store is, as FRETSAW_STORE says it: a folder or `s3://bucket/prefix`. */
+  store?: string;
   /** Where the installation lies on the machines that run jobs; absent: where it lies here. */
   installation?: string;
   /** `NAME=value` lines: credentials of the store and secrets, for this worker alone. */

@@ -78,7 +78,8 @@ export const poolSetting = record(
     name: text('Name of the pool, as stages ask for it.', { pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' }),
     launcher: choice('What starts jobs.', launchers, 'local'),
     slots: integer('Stages at work at once.', { default: 1, minimum: 1, maximum: 1000 }),
-    home: text('Store and job folders, an absolute path.', { pattern: path }),
+    home: text('Job folders, and the store where there is no other: an absolute path.', { pattern: path }),
+    store: text('Where the store is.', { pattern: '^(/|s3://)\\S+$' }),
     installation: text('Where Fretsaw lies on the machines that run jobs.', { pattern: path }),
     credentials: text('File of NAME=value lines, for this worker alone.', { pattern: path }),
     jobs: record(

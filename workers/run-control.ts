@@ -5,6 +5,7 @@ import { activityDeps } from './activity-deps.ts';
 import { connectWorker } from './connect-worker.ts';
 import { dataConverter } from './data-converter.ts';
 import { currentBuild, deploymentVersion, promote, versioned } from './deployment.ts';
+import { serveHealth } from './health.ts';
 import { homePathsAt } from './home.ts';
 import { installRuntime } from './worker-runtime.ts';
 import { programPaths, taskQueuesOf, type WorkerSettings } from './worker-settings.ts';
@@ -57,7 +58,10 @@ export async function runControl({ settings, env, signal, onReady }: ControlWork
       for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
     };
     signal.addEventListener('abort', stop, { once: true });
-    const ended = Promise.all(workers.map((worker) => worker.run()));
+    const health = serveHealth(env, () => workers.every((worker) => worker.getState() === 'RUNNING'));
+    const ended = Promise.all(workers.map((worker) => worker.run())).finally(() => {
+      health.close();
+    });
     if ((await currentBuild(where)) === undefined) await promote(where, version);
     const isCurrent = (await currentBuild(where)) === version.buildId;
     onReady({ namespace: where.namespace, queue: queues.control, buildId: version.buildId, isCurrent });

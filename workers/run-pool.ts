@@ -6,6 +6,7 @@ import { activityDeps } from './activity-deps.ts';
 import { connectWorker } from './connect-worker.ts';
 import { dataConverter } from './data-converter.ts';
 import { deploymentVersion, versioned } from './deployment.ts';
+import { serveHealth } from './health.ts';
 import { homePathsAt } from './home.ts';
 import { installRuntime } from './worker-runtime.ts';
 import { poolQueueOf, type WorkerSettings } from './worker-settings.ts';
@@ -54,10 +55,13 @@ export async function runPool({ settings, pool, env, signal, onReady }: PoolWork
       if (worker.getState() === 'RUNNING') worker.shutdown();
     };
     signal.addEventListener('abort', stop, { once: true });
+    const health = serveHealth(env, () => worker.getState() === 'RUNNING');
     const run = worker.run();
     onReady({ namespace, queue });
     if (signal.aborted) stop();
-    await run;
+    await run.finally(() => {
+      health.close();
+    });
   } finally {
     launchers.close();
     await connection.close();

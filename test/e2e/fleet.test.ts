@@ -8,6 +8,7 @@ import { programPaths } from '../../workers/worker-settings.ts';
 import { root } from '../support/built.ts';
 import { CliRig } from '../support/cli-rig.ts';
 
+const healthPort = 28_000 + (process.pid % 1000);
 let rig: CliRig;
 let server: string;
 const workers: ChildProcess[] = [];
@@ -26,6 +27,7 @@ const environment = (): Record<string, string> => ({
   TEMPORAL_ADDRESS: `127.0.0.1:${findServer(server)?.port ?? 0}`,
   FRETSAW_CONTROL: 'shared',
   FRETSAW_HOME: rig.home,
+  FRETSAW_STORE: join(rig.folder, 'store'),
 });
 
 /** Another build of the same code: its own dist/, the rest by links. */
@@ -56,10 +58,10 @@ function otherBuild(): string {
 }
 
 /** A worker of the build that lies at `at`; resolves when it serves. */
-async function start(at: string, ...args: string[]): Promise<ChildProcess> {
+async function start(at: string, args: string[], env: Record<string, string> = {}): Promise<ChildProcess> {
   const child = spawn(process.execPath, [join(at, 'dist', 'fretsaw.js'), 'worker', ...args], {
     cwd: rig.folder,
-    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...environment() },
+    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...environment(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   workers.push(child);
@@ -110,15 +112,22 @@ test(
         .replace('echo made', 'echo other')
         .replace('while [ ! -e', 'while [ -e nothing -a ! -e'),
     );
-    rig.write('big.yaml', 'fretsaw: pool/v1\nname: big\nslots: 2\n');
+    // Another host as far as Fretsaw can see: all that it shares with the others is the store.
+    rig.write('big.yaml', `fretsaw: pool/v1\nname: big\nslots: 2\nhome: ${rig.folder}/elsewhere\n`);
     const other = otherBuild();
-    await start(root, '--control');
-    await start(root, '--pool', './big.yaml');
+    await start(root, ['--control'], { FRETSAW_HEALTH_PORT: String(healthPort) });
+    for (const [path, status] of [
+      ['livez', 200],
+      ['readyz', 200],
+      ['else', 404],
+    ] as const)
+      expect((await fetch(`http://127.0.0.1:${healthPort}/${path}`)).status).toBe(status);
+    await start(root, ['--pool', './big.yaml']);
     const run = rig.start(['run', 'a.yaml', '--json'], environment());
     await rig.until(() => rig.lines('ran').length === 1, 120);
 
-    await start(other, '--control');
-    await start(other, '--pool', './big.yaml');
+    await start(other, ['--control']);
+    await start(other, ['--pool', './big.yaml']);
     const promoted = spawn(process.execPath, [join(other, 'dist', 'fretsaw.js'), 'worker', '--promote'], {
       cwd: rig.folder,
       env: { PATH: process.env['PATH'] ?? '', ...environment() },
