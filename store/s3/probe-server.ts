@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { inParallel } from '../in-parallel.ts';
 import type { S3Connection } from './s3-connection.ts';
 import { faultOf } from './s3-failure.ts';
+import { removeOne } from './remove-objects.ts';
 import { presetPayloadHash, putNew } from './write-objects.ts';
 
 /** What a service does with what it is told; found out by trying, because services promise more than they keep. */
@@ -43,13 +44,7 @@ export async function probeServer(connection: S3Connection): Promise<ServerHonou
       probedAt: new Date().toISOString(),
     };
   } finally {
-    await inParallel(written, writers, async (one) => {
-      await connection.call(`removing ${one}`, async ({ sdk, client }) => {
-        await client.send(
-          new sdk.DeleteObjectCommand({ Bucket: connection.place.bucket, Key: connection.key(one) }),
-        );
-      });
-    }).catch(() => undefined); // who may not remove leaves a few bytes behind
+    await inParallel(written, writers, (one) => removeOne(connection, one)).catch(() => undefined); // who may not remove leaves a few bytes behind
   }
 }
 

@@ -7,6 +7,7 @@ import { inParallel } from '../in-parallel.ts';
 import type { NewObject, ObjectBackend } from '../object-backend.ts';
 import { headObject, headObjects } from './head-many.ts';
 import { listPages, listUploads } from './list-objects.ts';
+import { removeObjects } from './remove-objects.ts';
 import { readObject, streamObject } from './read-objects.ts';
 import type { S3Connection } from './s3-connection.ts';
 import { nameOfS3 } from './s3-location.ts';
@@ -25,7 +26,6 @@ const onePutBytes = 64 << 20;
 const smallBytes = 1 << 20;
 const smallAtOnce = 32;
 const greatAtOnce = 4;
-const removedAtOnce = 1000;
 const openDraftsLimit = 64;
 
 /** Objects below a prefix of a bucket. Whatever is created here has another's name for it: see putNew. */
@@ -112,22 +112,7 @@ export function createS3Backend({ connection, spoolFolder }: S3BackendOptions): 
       }
       return found;
     },
-    async remove(names) {
-      for (let from = 0; from < names.length; from += removedAtOnce) {
-        const some = names.slice(from, from + removedAtOnce);
-        await connection.call(`removing ${some.length} objects`, async ({ sdk, client }) => {
-          const { Errors } = await client.send(
-            new sdk.DeleteObjectsCommand({
-              Bucket: bucket,
-              Delete: { Quiet: true, Objects: some.map((name) => ({ Key: connection.key(name) })) },
-            }),
-          );
-          const [first] = Errors ?? [];
-          if (first !== undefined)
-            throw Object.assign(new Error(first.Message ?? ''), { name: first.Code ?? 'Unknown' });
-        });
-      }
-    },
+    remove: (names) => removeObjects(connection, names),
     unfinished: () => listUploads(connection),
     async quarantine(name) {
       const to = connection.key(`quarantine/${name.replaceAll('/', '_')}.${Date.now()}-${process.pid}`);

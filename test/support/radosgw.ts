@@ -63,3 +63,17 @@ export function freePort(): Promise<number> {
     });
   });
 }
+
+/** Another user of the service, who owns nothing. Takes a second: it is an administrator's program. */
+export async function addUser(
+  { folder, endpoint }: Radosgw,
+  name: string,
+): Promise<Pick<Radosgw, 'accessKeyId' | 'secretAccessKey' | 'endpoint'>> {
+  const keys = { accessKeyId: `key-of-${name}`, secretAccessKey: `secret-of-${name}` };
+  const user = ['user', 'create', '--uid', name, '--display-name', name];
+  await promisify(execFile)('radosgw-admin', [
+    ...['-c', join(folder, 'ceph.conf'), '-n', 'client.admin', ...user],
+    ...['--access-key', keys.accessKeyId, '--secret', keys.secretAccessKey],
+  ]);
+  return { ...keys, endpoint };
+}
