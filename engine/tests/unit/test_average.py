@@ -9,9 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from stage_job import run_stage
+from training_rig import write_prompts
 
+from fretsaw_engine.data.packed import read_dataset
+from fretsaw_engine.harmony.render import tokenizer_renderer
 from fretsaw_engine.job import StageFailure
+from fretsaw_engine.methods.average.sweep import SweepSettings, best, evaluate, grid, questions
 from fretsaw_engine.methods.average.weights import shares, weighted_sum
+from fretsaw_engine.moe.checkpoint import load_model, load_tokenizer
 from fretsaw_engine.moe.gpt_oss import is_expert_or_router
 from fretsaw_engine.rehearsal.nano import write_nano_checkpoint
 from fretsaw_engine.stages import average
@@ -152,3 +157,65 @@ def test_impossible_weights_are_refused(weights):
 def test_sums_are_taken_in_float64():
     values = [torch.tensor([1e8]), torch.tensor([1.0]), torch.tensor([-1e8])]
     assert weighted_sum(values, [1.0, 1.0, 1.0]).item() == 1.0
+
+
+def test_a_grid_has_every_share_that_sums_to_one():
+    assert grid(2, 4) == [[i / 4, 1 - i / 4] for i in range(5)]
+    three = grid(3, 2)
+    assert len(three) == 6 and all(sum(weights) == 1 for weights in three)
+
+
+def test_of_equal_accuracy_the_shorter_answers_win():
+    rows = [
+        {"accuracy": 0.5, "mean_tokens": 9.0},
+        {"accuracy": 0.7, "mean_tokens": 12.0},
+        {"accuracy": 0.7, "mean_tokens": 8.0},
+        {"accuracy": 0.7, "mean_tokens": 8.0},
+    ]
+    assert best(rows) == 2
+
+
+def test_a_sweep_evaluates_every_point_keeps_the_table_and_writes_the_best(models, tmp_path):
+    """Three points. The answers are those of random models, so what is proven is the bookkeeping:
+    each row is what that average scores by itself, and the checkpoint is that of the best row."""
+    tasks = write_prompts(tmp_path / "tasks", 6)
+    chosen = {"steps": 2, "examples": 5, "max_new_tokens": {"low": 6, "high": 8}}
+    finished = run_stage(
+        average,
+        tmp_path / "job",
+        {"models": copies(models, tmp_path, "a", "b"), "tasks": tasks},
+        ["checkpoint", "sweep"],
+        sweep={**chosen, "efforts": ["low", "high"]},
+    )
+    assert finished.code == 0, finished.last_event
+    table = json.loads((finished.out("sweep") / "sweep.json").read_text())
+    assert [row["weights"] for row in table["rows"]] == [
+        {"a": 0.0, "b": 1.0},
+        {"a": 0.5, "b": 0.5},
+        {"a": 1.0, "b": 0.0},
+    ]
+    settings = SweepSettings(**chosen, efforts=["low", "high"])
+    tokenizer = load_tokenizer(models["a"])
+    asked = questions(read_dataset(tasks).examples, tokenizer_renderer(tokenizer), settings)
+    assert len(asked) == 10
+    alone = evaluate(load_model(models["b"]), asked, settings, tokenizer, [6, 7])
+    assert {k: table["rows"][0][k] for k in alone} == alone
+    assert table["chosen"] == best(table["rows"])
+    weights = table["rows"][table["chosen"]]["weights"]
+    plain = run(tmp_path / "plain", copies(models, tmp_path / "again", "a", "b"), weights=weights)
+    ours, theirs = (tensors_of(f.out("checkpoint")) for f in (finished, plain))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_sweep_without_questions_or_with_weights_is_refused(models, tmp_path):
+    chosen = {"max_new_tokens": {"low": 4}, "efforts": ["low"]}
+    inputs = {"models": copies(models, tmp_path, "a", "b")}
+    for name, more, said in (
+        ("no-tasks", {}, "tasks"),
+        ("both", {"weights": {"a": 1, "b": 1}}, "exclude"),
+    ):
+        finished = run_stage(
+            average, tmp_path / name, inputs, ["checkpoint", "sweep"], sweep=chosen, **more
+        )
+        assert finished.last_event["code"] == "BAD_INPUT"
+        assert said in finished.last_event["message"]
