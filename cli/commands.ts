@@ -184,6 +184,18 @@ Example:
     load: () => import('./serve.ts'),
   },
   {
+    name: 'verify',
+    summary: "prove from files alone that a child's experts are its parent's, byte for byte",
+    usage: 'fretsaw verify experts <child> --parent <parent> [--kept <map>]',
+    details: `Child, parent and map are folders or artifacts. Without a map it is found; the first expert that
+differs is named, and the exit code is 1.
+
+Example:
+  fretsaw verify experts child.checkpoint --parent specs/rehearsal/parent
+`,
+    load: () => import('./verify.ts'),
+  },
+  {
     name: 'pin',
     summary: "write the digests of a spec's inputs into the spec",
     usage: 'fretsaw pin <spec> [<input>...] [--dry-run]',
