@@ -106,6 +106,10 @@ export class JobFolder {
     return join(this.path, 'snapshots');
   }
 
+  snapshot(step: number): string {
+    return join(this.snapshots, String(step).padStart(8, '0'));
+  }
+
   output(name: string): string {
     return join(this.path, 'out', name);
   }

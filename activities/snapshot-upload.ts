@@ -1,11 +1,14 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { StoredSnapshot } from '../store/store.ts';
 import type { Work } from './execute-stage.ts';
 import type { JobFolder } from './job-folder.ts';
+import { snapshotsToDrop } from './snapshot-policy.ts';
 
 /**
- * Puts the snapshots that a job has finished into the store, oldest first. LEASE_LOST when a higher
- * attempt holds the key: then the job is to be stopped.
+ * Puts the snapshots that a job has finished into the store, oldest first, and lets go what the
+ * stage's policy does not keep. LEASE_LOST when a higher attempt holds the key: then the job is to be
+ * stopped.
  */
 export async function uploadSnapshots({ deps, request }: Work, folder: JobFolder): Promise<void> {
   const local = await folder.listSnapshots();
@@ -15,7 +18,7 @@ export async function uploadSnapshots({ deps, request }: Work, folder: JobFolder
   for (const { step, path } of local.reverse()) {
     if (known.has(step)) continue;
     const artifact = await deps.store.artifacts.putFolder(path, { type: 'folder' });
-    await deps.store.snapshots.create({
+    const snapshot: StoredSnapshot = {
       schema: 'fretsaw/snapshot-record/v1',
       key: request.key,
       attempt: folder.attempt,
@@ -23,7 +26,15 @@ export async function uploadSnapshots({ deps, request }: Work, folder: JobFolder
       artifact,
       state: await readState(path),
       createdAt: new Date().toISOString(),
-    });
+    };
+    await deps.store.snapshots.create(snapshot);
+    stored.push(snapshot);
+  }
+  for (const snapshot of snapshotsToDrop(stored, request.resources)) {
+    // Here first: a folder that is left would be stored again.
+    if (snapshot.attempt === folder.attempt)
+      await rm(folder.snapshot(snapshot.step), { recursive: true, force: true });
+    await deps.store.snapshots.remove(snapshot);
   }
 }
 

@@ -21,6 +21,10 @@ export interface StageResources {
   memory_gib?: number;
   /** The server that answers (kinds with `runner: endpoint`). */
   endpoint?: Json;
+  context_parallel?: number;
+  recompute_activations?: number;
+  keep_snapshots?: number;
+  keep_every?: number;
 }
 
 /** A job stalls when it has told nothing for `times` its usual gap between steps, and for `seconds`. */

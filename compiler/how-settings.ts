@@ -6,6 +6,18 @@ export const resourcesSetting = record('What one attempt may use. Never part of 
   cpus: integer('CPU cores.', { default: 1, minimum: 1, maximum: 4096 }),
   gpus: integer('GPUs over all hosts.', { default: 0, minimum: 0, maximum: 65_536 }),
   micro_batch: integer('Sequences on a device at once; the rest of the batch accumulates.', { minimum: 1 }),
+  context_parallel: integer('GPUs that share one training sequence, each with its part of the tokens.', {
+    minimum: 1,
+  }),
+  recompute_activations: integer('1: activations are computed again in the backward pass, not kept.', {
+    minimum: 0,
+    maximum: 1,
+  }),
+  keep_snapshots: integer('Newest snapshots of an attempt that are kept; all when absent.', { minimum: 1 }),
+  keep_every: integer('Beside those, every snapshot whose step is a multiple of this is kept.', {
+    minimum: 1,
+    unit: 'steps',
+  }),
   memory_gib: number('Host memory.', { exclusiveMinimum: 0, unit: 'GiB' }),
   endpoint: endpointSetting,
 });

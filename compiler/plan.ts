@@ -19,6 +19,10 @@ export interface Resources {
   memory_gib?: number;
   /** The server that answers; see `resourcesSetting`. */
   endpoint?: Json;
+  context_parallel?: number;
+  recompute_activations?: number;
+  keep_snapshots?: number;
+  keep_every?: number;
 }
 
 /** Where a stage stops by itself: `hours` of wall clock an attempt, `gpu_hours` over all attempts. */

@@ -30,7 +30,7 @@ export function createSnapshots(backend: ObjectBackend, leases: Leases): Snapsho
           `snapshot of attempt ${attempt}: attempt ${holder.attempt} holds ${key}`,
         );
       }
-      const name = `${objectNames.snapshot(key)}/${attempt}/${step}`;
+      const name = nameOf(snapshot);
       const text = `${JSON.stringify({ schema, key, attempt, step, artifact, state, createdAt })}\n`;
       if (await backend.create(name, Buffer.from(text, 'utf8'))) return;
       const first = parseSnapshot((await readText(backend, name)) ?? '', { key, attempt, step });
@@ -40,7 +40,14 @@ export function createSnapshots(backend: ObjectBackend, leases: Leases): Snapsho
         `${name}: expected ${first.artifact.digest}, which was stored first; found ${artifact.digest}`,
       );
     },
+    async remove(snapshot) {
+      await backend.remove([nameOf(snapshot)]);
+    },
   };
+}
+
+function nameOf({ key, attempt, step }: { key: StageKey; attempt: number; step: number }): string {
+  return `${objectNames.snapshot(key)}/${attempt}/${step}`;
 }
 
 function parseSnapshot(

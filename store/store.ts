@@ -126,6 +126,8 @@ export interface Snapshots {
   list(key: StageKey): Promise<StoredSnapshot[]>;
   /** LEASE_LOST when a higher attempt holds the key. */
   create(snapshot: StoredSnapshot): Promise<void>;
+  /** Forgets a snapshot; its bytes stay until nothing names them. Lineage never names one. */
+  remove(snapshot: StoredSnapshot): Promise<void>;
 }
 
 /** Create-only documents by path, e.g. `keys/<hex>`, `runs/<id>/plan`, `attempts/<hex>/<n>`. */
