@@ -1,0 +1,455 @@
+"""Distillation by Fretsaw beside a plain Hugging Face loop with two full models.
+
+    npm run bench:train -- [--layers 6] [--hidden 256] [--experts 16] [--vocab 20000]
+                           [--sequence 512] [--batch 4] [--steps 12] [--loss-words 201088]
+
+Every mode runs in a process of its own, so that peak memory is its own. The model has random weights
+(speed does not depend on them), the student keeps three quarters of the experts in every second
+layer. Without a GPU the figures are those of this machine's cores; on a GPU the defaults are the
+geometry of gpt-oss-20b cut to four layers. `--geometry` measures two layers of gpt-oss-120b's
+geometry, forward and backward, at 8K, 32K and 128K tokens (CUDA only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+DEFAULT_SNAPSHOT_EVERY = 50
+"""Steps between snapshots where a spec says nothing (kinds/distill.ts)."""
+
+
+def main() -> None:
+    arguments = _arguments()
+    if arguments.mode:
+        result = MODES[arguments.mode](arguments)
+        print(json.dumps(result))
+        return
+    with tempfile.TemporaryDirectory(prefix="fretsaw-bench-train-") as folder:
+        arguments.folder = folder
+        write_inputs(arguments)
+        if arguments.geometry:
+            print_geometry(run_mode("geometry", arguments))
+            return
+        print_training(
+            {name: run_mode(name, arguments) for name in ("plain", "fretsaw", "snapshots")}
+        )
+        print_loss(
+            {
+                name: run_mode(name, arguments)
+                for name in ("loss_plain", "loss_chunked", "loss_wide")
+            }
+        )
+
+
+def run_mode(mode: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    words = [sys.executable, __file__, "--mode", mode]
+    for name, value in vars(arguments).items():
+        if name not in ("mode", "geometry"):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+# ---- the work
+
+
+def write_inputs(arguments: argparse.Namespace) -> None:
+    from fretsaw_engine.data.packed import pack, write_dataset
+    from fretsaw_engine.harmony.render import Document
+    from fretsaw_engine.methods.assemble.child import child_config, child_tensors
+    from fretsaw_engine.moe.checkpoint import open_tensors, write_checkpoint
+    from fretsaw_engine.moe.gpt_oss import config_document
+
+    root = Path(arguments.folder)
+    config = config_document(
+        vocab_size=arguments.vocab,
+        layers=arguments.layers,
+        hidden=arguments.hidden,
+        intermediate=arguments.intermediate,
+        experts=arguments.experts,
+        experts_per_token=4,
+        heads=arguments.heads,
+        kv_heads=arguments.kv_heads,
+        head_dim=64,
+        sliding_window=128,
+    )
+    write_checkpoint(root / "parent", config, random_tensors(config), root)
+    kept = kept_experts(arguments)
+    windows = [None if layer % 4 == 3 else 128 for layer in range(arguments.layers)]
+    counts = [len(experts) for experts in kept]
+    child = child_config(config, list(zip(counts, windows, strict=True)))
+    with open_tensors(root / "parent") as tensors:
+        write_checkpoint(root / "child", child, child_tensors(tensors, child, kept), root)
+    generator = torch.Generator().manual_seed(1)
+    rows = arguments.batch * (arguments.steps + 1)
+    documents = [
+        Document(
+            ids=torch.randint(
+                8, arguments.vocab, (arguments.sequence,), generator=generator
+            ).tolist(),
+            mask=[0] * (arguments.sequence // 4)
+            + [1] * (arguments.sequence - arguments.sequence // 4),
+        )
+        for _ in range(rows)
+    ]
+    packed = pack(documents, arguments.sequence)
+    write_dataset(root / "data", examples=[], packed=packed, description={"split": "train"})
+
+
+def random_tensors(config: dict[str, Any]) -> Any:
+    """Random weights straight in the format of the files: no encoder in between."""
+    from fretsaw_engine.moe.gpt_oss import tensor_shapes
+
+    generator = torch.Generator().manual_seed(2)
+    for name, shape in tensor_shapes(config).items():
+        if name.endswith("_blocks"):
+            yield name, torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        elif name.endswith("_scales"):
+            yield name, torch.randint(118, 122, shape, generator=generator, dtype=torch.uint8)
+        elif name.endswith("norm.weight"):
+            yield name, torch.ones(shape, dtype=torch.bfloat16)
+        else:
+            yield name, (torch.randn(shape, generator=generator) * 0.02).to(torch.bfloat16)
+
+
+def kept_experts(arguments: argparse.Namespace) -> list[list[int]]:
+    fewer = arguments.experts * 3 // 4
+    return [
+        list(range(arguments.experts if layer % 2 else fewer)) for layer in range(arguments.layers)
+    ]
+
+
+def settings(arguments: argparse.Namespace, snapshot_every: int) -> dict[str, Any]:
+    return {
+        "tokens": arguments.batch * arguments.sequence * arguments.steps,
+        "sequence_length": arguments.sequence,
+        "batch_size": arguments.batch,
+        "snapshot_every": snapshot_every,
+        "spike_factor": 1e9,  # random weights on random tokens
+    }
+
+
+def distil(arguments: argparse.Namespace, snapshot_every: int) -> dict[str, Any]:
+    from fretsaw_engine.job import Artifact, Job
+    from fretsaw_engine.stages import distill
+    from fretsaw_engine.training.loop import ResumableTrainer
+
+    root = Path(arguments.folder)
+    folder = Path(tempfile.mkdtemp(dir=root))
+    outputs = {name: folder / "out" / name for name in ("checkpoint", "curves")}
+    for path in outputs.values():
+        path.mkdir(parents=True)
+    job = Job(
+        key="bench",
+        kind="distill",
+        version="bench",
+        attempt=1,
+        settings=settings(arguments, snapshot_every),
+        inputs={
+            name: Artifact(digest=f"bench:{name}", path=root / at)
+            for name, at in (("teacher", "parent"), ("student", "child"), ("data", "data"))
+        },
+        outputs=outputs,
+        resources={"micro_batch": arguments.batch},
+        threads=arguments.threads,
+        folder=folder,
+        resume=None,
+        lease_seconds=0,
+    )
+    held: list[float] = []
+    plain = ResumableTrainer._save_checkpoint
+
+    def timed(self: Any, *args: Any, **more: Any) -> None:
+        began = time.perf_counter()
+        plain(self, *args, **more)
+        held.append(time.perf_counter() - began)
+
+    ResumableTrainer._save_checkpoint = timed  # type: ignore[method-assign]
+    before = reset_peak()
+    distill.run(job)
+    peak = peak_bytes() - before
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    at = [event["at"] for event in map(json.loads, lines) if event["event"] == "metrics"]
+    return {**speed(arguments, at), "peak_bytes": peak, "held_s": held}
+
+
+def fretsaw(arguments: argparse.Namespace) -> dict[str, Any]:
+    return distil(arguments, 10**6)
+
+
+def snapshots(arguments: argparse.Namespace) -> dict[str, Any]:
+    return distil(arguments, 4)
+
+
+def plain(arguments: argparse.Namespace) -> dict[str, Any]:
+    """transformers' Trainer, both models whole, the loss as it is written in a paper."""
+    from torch.nn.functional import kl_div, log_softmax
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    from fretsaw_engine.data.stored import StoredRows
+    from fretsaw_engine.methods.distill.rows import IGNORED, PlannedRows, collate, plan
+    from fretsaw_engine.moe.checkpoint import load_model
+    from fretsaw_engine.moe.puzzle import layer_windows
+    from fretsaw_engine.training.frozen import freeze_experts
+    from fretsaw_engine.training.masks import window_masks
+
+    root = Path(arguments.folder)
+    torch.set_num_threads(arguments.threads)
+    before = reset_peak()
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    teacher = load_model(root / "parent", dtype).to(device)
+    student = load_model(root / "child", dtype).to(device)
+    for model in (teacher, student):
+        if on_gpu:
+            model.set_attn_implementation("flex_attention")
+    freeze_experts(student)
+
+    def logits(model: Any, batch: Any) -> torch.Tensor:
+        masks: Any = window_masks(
+            layer_windows(model.config), batch["document_ids"], flex=on_gpu, dtype=dtype
+        )
+        if model.config.model_type == "gpt_oss":
+            masks = {
+                "full_attention" if w is None else "sliding_attention": m for w, m in masks.items()
+            }
+        return model(
+            input_ids=batch["input_ids"],
+            position_ids=batch["position_ids"],
+            attention_mask=masks,
+            use_cache=False,
+        ).logits[batch["labels"] != IGNORED]
+
+    class Plain(Trainer):
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
+            with torch.no_grad():
+                target = log_softmax(logits(teacher, inputs).float(), -1)
+            found = log_softmax(logits(model, inputs).float(), -1)
+            return kl_div(found, target, reduction="batchmean", log_target=True)
+
+    at: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *args: Any, **more: Any) -> None:
+            at.append(time.time())
+
+    stored = StoredRows([root / "data"], arguments.sequence)
+    tokens = arguments.batch * arguments.sequence * arguments.steps
+    chosen = plan(stored.sizes, tokens=tokens, batch=arguments.batch, seed=1, data=[])
+    Plain(
+        model=student,
+        args=TrainingArguments(
+            output_dir=str(root / "plain"),
+            max_steps=chosen.steps,
+            per_device_train_batch_size=arguments.batch,
+            use_cpu=not on_gpu,
+            report_to="none",
+            disable_tqdm=True,
+            save_strategy="no",
+            logging_strategy="no",
+            remove_unused_columns=False,
+        ),
+        train_dataset=PlannedRows(stored, chosen),
+        data_collator=collate,
+        callbacks=[Clock()],
+    ).train()
+    return {**speed(arguments, at), "peak_bytes": peak_bytes() - before}
+
+
+def loss(arguments: argparse.Namespace, words: int, chunk: int | None) -> dict[str, Any]:
+    """Loss and gradients of 8,192 tokens alone; `chunk` None is the plain formula."""
+    from torch.nn.functional import kl_div, log_softmax
+
+    from fretsaw_engine.methods.distill.loss import distillation_loss
+
+    torch.set_num_threads(arguments.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokens, width = 8192, 64
+    student = torch.randn(tokens, width, device=device, requires_grad=True)
+    head = torch.randn(words, width, device=device, requires_grad=True)
+    teacher = torch.randn(tokens, width, device=device)
+    teacher_head = torch.randn(words, width, device=device)
+    label = torch.randint(words, (tokens,), device=device)
+    before, began = reset_peak(), time.perf_counter()
+    if chunk is None:
+        found = kl_div(
+            log_softmax(student @ head.T, -1),
+            log_softmax(teacher @ teacher_head.T, -1),
+            reduction="batchmean",
+            log_target=True,
+        )
+    else:
+        found = distillation_loss(
+            student, head, teacher, teacher_head, label, count=tokens, chunk=chunk
+        ).loss
+    found.backward()
+    return {
+        "seconds": time.perf_counter() - began,
+        "peak_bytes": peak_bytes() - before,
+        "logit_bytes": tokens * words * 4,
+    }
+
+
+def geometry(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Two layers of both models, forward and backward, by length."""
+    from fretsaw_engine.methods.distill.load import load_pair
+    from fretsaw_engine.training import distributed
+
+    if not torch.cuda.is_available():
+        return {"skipped": "no CUDA device here: two layers of the real geometry need one"}
+    distributed.start()
+    root = Path(arguments.folder)
+    pair = load_pair(root / "parent", root / "child", kept_experts(arguments), recompute=True)
+    rows = []
+    for length in (8192, 32768, 131072):
+        ids = torch.randint(8, arguments.vocab, (1, length), device="cuda")
+        batch = {
+            "input_ids": ids,
+            "position_ids": torch.arange(length, device="cuda")[None],
+            "document_ids": torch.zeros_like(ids, dtype=torch.int32),
+            "labels": ids.roll(-1, 1),
+        }
+        for warm in (True, False):
+            torch.cuda.synchronize()
+            before, began = reset_peak(), time.perf_counter()
+            pair(batch, float(length)).loss.backward()
+            torch.cuda.synchronize()
+            if not warm:
+                seconds = time.perf_counter() - began
+                rows.append({"tokens": length, "seconds": seconds, "peak_bytes": peak_bytes()})
+            pair.zero_grad()
+        del before
+    return {"rows": rows, "device": torch.cuda.get_device_name()}
+
+
+# ---- measuring
+
+
+def speed(arguments: argparse.Namespace, at: list[float]) -> dict[str, Any]:
+    """Median step, and tokens a second by it; the first two steps warm up."""
+    steps = sorted(b - a for a, b in zip(at[1:], at[2:], strict=False))
+    median = steps[len(steps) // 2]
+    mean = sum(steps) / len(steps)
+    tokens = arguments.batch * arguments.sequence
+    return {"step_s": median, "mean_step_s": mean, "tokens_per_second": tokens / median}
+
+
+def reset_peak() -> int:
+    """Bytes in use now; the high-water mark starts again from here."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_bytes()
+
+
+def peak_bytes() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+# ---- telling
+
+
+def print_training(found: dict[str, dict[str, Any]]) -> None:
+    print(f"{'':24}{'tokens/s':>12}{'step':>12}{'peak memory':>16}")
+    for name, title in (("plain", "plain Hugging Face"), ("fretsaw", "fretsaw")):
+        row = found[name]
+        step, memory = f"{row['step_s']:.3f} s", f"{row['peak_bytes'] / 2**20:.0f} MiB"
+        print(f"{title:24}{row['tokens_per_second']:12.0f}{step:>12}{memory:>16}")
+    plain_run, ours, snapped = found["plain"], found["fretsaw"], found["snapshots"]
+    print(f"speed, fretsaw / plain:   {plain_run['step_s'] / ours['step_s']:.2f}")
+    print(f"memory, plain / fretsaw:  {plain_run['peak_bytes'] / ours['peak_bytes']:.2f}")
+    held = sorted(snapped["held_s"])
+    median = held[len(held) // 2]
+    share = median / (DEFAULT_SNAPSHOT_EVERY * ours["step_s"])
+    print(
+        f"a snapshot holds training up for {median * 1000:.1f} ms (median of {len(held)}, digest of "
+        f"frozen tensors and probe loss included): {100 * share:.2f} % of step time at the default "
+        f"interval of {DEFAULT_SNAPSHOT_EVERY} steps"
+    )
+    beside = (snapped["mean_step_s"] - ours["mean_step_s"]) * 4 / DEFAULT_SNAPSHOT_EVERY
+    print(
+        "mean step with a snapshot every 4 steps, its writing beside the training included, scaled "
+        f"to that interval: {100 * beside / ours['mean_step_s']:+.2f} %"
+    )
+
+
+def print_loss(found: dict[str, dict[str, Any]]) -> None:
+    for name, title in (
+        ("loss_plain", "loss alone, plain"),
+        ("loss_chunked", "loss alone, chunks of 512"),
+        ("loss_wide", "the same, wide vocabulary"),
+    ):
+        row = found[name]
+        print(
+            f"{title:28}{row['seconds']:8.2f} s{row['peak_bytes'] / 2**20:10.0f} MiB, one [tokens, "
+            f"words] tensor would be {row['logit_bytes'] / 2**20:.0f} MiB"
+        )
+    ratio = found["loss_plain"]["peak_bytes"] / found["loss_chunked"]["peak_bytes"]
+    print(f"memory of the loss, plain / chunked: {ratio:.1f}")
+
+
+def print_geometry(found: dict[str, Any]) -> None:
+    if "skipped" in found:
+        print(f"skipped: {found['skipped']}")
+        return
+    for row in found["rows"]:
+        rate = row["tokens"] / row["seconds"]
+        print(f"{row['tokens']:8} tokens: {row['seconds']:8.3f} s, {rate:10.0f} tokens/s, ", end="")
+        print(f"{row['peak_bytes'] / 2**30:.1f} GiB on {found['device']}")
+
+
+MODES: dict[str, Any] = {
+    "plain": plain,
+    "fretsaw": fretsaw,
+    "snapshots": snapshots,
+    "geometry": geometry,
+    "loss_plain": lambda arguments: loss(arguments, 20_000, None),
+    "loss_chunked": lambda arguments: loss(arguments, 20_000, 512),
+    "loss_wide": lambda arguments: loss(arguments, arguments.loss_words, 512),
+}
+
+
+def _arguments() -> argparse.Namespace:
+    on_gpu = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mode", default="")
+    parser.add_argument("--folder", default="")
+    parser.add_argument("--geometry", action="store_true")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    for name, gpu, cpu in (
+        ("layers", 4, 6),
+        ("hidden", 2880, 256),
+        ("intermediate", 2880, 256),
+        ("experts", 32, 16),
+        ("heads", 64, 4),
+        ("kv-heads", 8, 2),
+        ("vocab", 201_088, 20_000),
+        ("sequence", 8192, 512),
+        ("batch", 1, 4),
+        ("steps", 20, 12),
+        ("loss-words", 201_088, 201_088),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=gpu if on_gpu else cpu)
+    found = parser.parse_args()
+    if found.geometry:
+        found.layers, found.experts = 2, 128
+    return found
+
+
+if __name__ == "__main__":
+    main()
