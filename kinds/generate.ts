@@ -1,11 +1,12 @@
 import { decodeCost, decodingWork, productOf } from './compute.ts';
 import { numberIn, type Kind } from './kind.ts';
 import { effort } from './prepare.ts';
+import { rollout } from './rollout.ts';
 import { integer, number, seed, settings } from './setting.ts';
 
 export const generateKind: Kind = {
   name: 'generate',
-  version: 1,
+  version: 2,
   summary:
     'A model writes answers to prompts at one effort; they become packed training data that ends in <|return|>.',
   example:
@@ -33,6 +34,12 @@ export const generateKind: Kind = {
         minimum: 1,
         unit: 'prompts',
       }),
+      shard_prompts: integer('Prompts between two snapshots; each of several ranks takes a shard.', {
+        default: 256,
+        minimum: 1,
+        unit: 'prompts',
+      }),
+      rollout,
       seed,
     },
     ['effort', 'max_new_tokens'],

@@ -1,10 +1,11 @@
 import { decodingWork, forward, forwardAndBackward, productOf, tokensCost, trainingWork } from './compute.ts';
 import { numberIn, type Kind } from './kind.ts';
+import { rollout } from './rollout.ts';
 import { choice, flag, integer, mapOf, number, seed, settings } from './setting.ts';
 
 export const reinforceKind: Kind = {
   name: 'reinforce',
-  version: 1,
+  version: 2,
   summary:
     'GRPO with verifiable rewards, router and experts frozen; a high-effort and a mixed-effort variant.',
   example:
@@ -23,7 +24,7 @@ export const reinforceKind: Kind = {
         },
       ),
       steps: integer('Optimiser steps.', { minimum: 1, unit: 'steps' }),
-      group_size: integer('Answers a prompt, compared with each other.', {
+      group_size: integer('Answers a prompt, compared with each other (GRPO, arXiv 2402.03300, has 64).', {
         default: 8,
         minimum: 2,
         unit: 'answers',
@@ -32,22 +33,37 @@ export const reinforceKind: Kind = {
       learning_rate: number('Learning rate.', { default: 1e-5, exclusiveMinimum: 0, maximum: 1 }),
       warmup: number('Share of the steps over which the rate rises.', { default: 0, minimum: 0, maximum: 1 }),
       max_grad_norm: number('Largest norm of the gradient.', { default: 1, exclusiveMinimum: 0 }),
-      kl_beta: number('Weight of the divergence from the reference.', { default: 0, minimum: 0 }),
-      clip: number('Clip range of the probability ratio.', { default: 0.2, exclusiveMinimum: 0, maximum: 1 }),
-      max_new_tokens: integer('Longest answer.', { minimum: 1, unit: 'tokens' }),
-      temperature: number('Sampling temperature.', { default: 1, exclusiveMinimum: 0, maximum: 5 }),
-      format_weight: number('Reward of an answer in the right form, beside 1 for a right one.', {
-        default: 0.2,
+      kl_beta: number('Weight of the divergence from the reference; 0 as in DAPO (arXiv 2503.14476).', {
+        default: 0,
         minimum: 0,
       }),
+      clip: number('Clip range of the probability ratio (PPO, arXiv 1707.06347).', {
+        default: 0.2,
+        exclusiveMinimum: 0,
+        maximum: 1,
+      }),
+      max_new_tokens: integer('Longest answer.', { minimum: 1, unit: 'tokens' }),
+      temperature: number('Sampling temperature; 1 keeps rollouts on policy.', {
+        default: 1,
+        exclusiveMinimum: 0,
+        maximum: 5,
+      }),
+      format_weight: number(
+        'Reward of an answer in the right form, beside 1 for a right one (DeepSeek-R1, arXiv 2501.12948).',
+        {
+          default: 0.2,
+          minimum: 0,
+        },
+      ),
       length_weight: mapOf(
-        'Weight of the length penalty by effort; by variant when empty.',
+        'Weight of the length penalty by effort; by variant when empty (after Kimi k1.5, arXiv 2501.12599).',
         number('Weight.', { minimum: 0 }),
         {
           default: {},
         },
       ),
-      mask_capped: flag('Leave answers that hit the cap out of the loss.', false),
+      mask_capped: flag('Leave answers that hit the cap out of the loss (DAPO, arXiv 2503.14476).', false),
+      rollout,
       sample_every: integer('Steps between answers that are kept to read.', {
         default: 10,
         minimum: 1,

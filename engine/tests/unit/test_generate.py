@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ from training_rig import (
     output_bytes,
     run_killed,
     run_process,
+    run_ranks,
     write_child,
     write_job,
     write_parent,
@@ -36,6 +39,7 @@ from fretsaw_engine.moe.checkpoint import load_model, load_tokenizer
 from fretsaw_engine.stages import generate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -175,14 +179,18 @@ def test_only_answers_that_ended_with_a_final_channel_become_data(child: Path) -
     assert last.ids[-1] == words["<|return|>"]
 
 
-def _job(folder: Path, child: Path, prompts: Path, resume: Path | None = None) -> Path:
+def _job(
+    folder: Path, child: Path, prompts: Path, resume: Path | None = None, **changed: Any
+) -> Path:
     settings: dict[str, Any] = {
         "effort": "medium",
         "max_new_tokens": 12,
         "batch_size": 2,
+        "shard_prompts": 8,
         "seed": 7,
         "temperature": 1.0,
         "samples_per_prompt": 2,
+        **changed,
     }
     inputs = {"model": child, "prompts": prompts}
     return write_job(folder, "generate", settings, inputs, ["data", "capped"], resume)
@@ -222,3 +230,106 @@ def test_an_unknown_setting_is_bad_input(tmp_path: Path, child: Path) -> None:
     failed = json.loads((tmp_path / "job/events.jsonl").read_text().splitlines()[-1])
     assert failed["code"] == "BAD_INPUT"
     assert "beam" in failed["message"]
+
+
+def test_two_ranks_write_what_one_writes(tmp_path: Path, child: Path) -> None:
+    """32 answers in 4 shards of 8, and in 3 of 13: the last round has a rank without work."""
+    prompts = write_prompts(tmp_path / "prompts", 16)
+    for size in (8, 13):
+        one = _job(tmp_path / f"one-{size}", child, prompts, shard_prompts=size)
+        two = _job(tmp_path / f"two-{size}", child, prompts, shard_prompts=size)
+        assert run_process(generate.run, one) == 0
+        assert run_ranks(generate.run, two, 2) == [0, 0], (two.parent / "log").read_text()[-2000:]
+        assert output_bytes(two) == output_bytes(one)
+
+
+class _Server(ThreadingHTTPServer):
+    """The part of an OpenAI-compatible server that a rollout needs, before a real model."""
+
+    def __init__(self, model: Any, *, token_ids: bool = True) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.model, self.token_ids, self.failures = model, token_ids, 0
+        self.lock = threading.Lock()
+        self.asked: list[dict[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._reply(200, {"data": [{"id": "served"}]})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with self.server.lock:
+            if self.server.failures:
+                self.server.failures -= 1
+                return self._reply(503, {"error": "busy"})
+            self.server.asked.append(asked)
+            sampling = Sampling(max_new_tokens=asked["max_tokens"], temperature=0)
+            stop = asked["stop_token_ids"]
+            (answer,) = decode(self.server.model, [asked["prompt"]], [0], sampling, stop, 0)
+        choice: dict[str, Any] = {"text": "", "logprobs": {"token_logprobs": answer.log_probs}}
+        if self.server.token_ids:
+            choice["token_ids"] = answer.ids
+        return self._reply(200, {"choices": [choice]})
+
+    def _reply(self, code: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def server(child: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
+    started = _Server(load_model(child))
+    thread = threading.Thread(target=started.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("ROLLOUT_URL", started.url)
+    yield started
+    started.shutdown()
+    started.server_close()
+    thread.join()
+
+
+SERVED = {"engine": "server", "url": {"secret": "ROLLOUT_URL"}, "concurrency": 4}
+
+
+def test_answers_of_an_endpoint_are_those_of_the_model_behind_it(
+    tmp_path: Path, child: Path, server: _Server
+) -> None:
+    prompts = write_prompts(tmp_path / "prompts", 6)
+    server.failures = 2  # busy at first: asked again
+    outputs = []
+    for name, rollout in (("here", {}), ("served", SERVED)):
+        job_file = _job(
+            tmp_path / name, child, prompts, temperature=0, samples_per_prompt=1, rollout=rollout
+        )
+        assert run_job(load_job(job_file), generate.run) == 0
+        outputs.append(output_bytes(job_file))
+    assert outputs[0] == outputs[1]
+    assert len(server.asked) == 6
+    assert all(asked["model"] == "served" and asked["max_tokens"] == 12 for asked in server.asked)
+
+
+def test_an_endpoint_that_gives_text_alone_and_a_secret_that_is_not_there_are_bad_input(
+    tmp_path: Path, child: Path, server: _Server
+) -> None:
+    prompts = write_prompts(tmp_path / "prompts", 2)
+    server.token_ids = False
+    absent = {**SERVED, "url": {"secret": "NO_SUCH_SECRET"}}
+    for name, rollout, said in (("text", SERVED, "token ids"), ("absent", absent, "NO_SUCH")):
+        job_file = _job(tmp_path / name, child, prompts, rollout=rollout)
+        assert run_job(load_job(job_file), generate.run) == 1
+        failed = json.loads((tmp_path / name / "events.jsonl").read_text().splitlines()[-1])
+        assert failed["code"] == "BAD_INPUT"
+        assert said in failed["message"]

@@ -19,6 +19,7 @@ from training_rig import (
     poison,
     run_killed,
     run_process,
+    run_ranks,
     write_child,
     write_job,
     write_parent,
@@ -238,3 +239,22 @@ def test_a_plan_uses_every_prompt_before_it_repeats_one(rig: Rig) -> None:
     assert set(Counter(p.id for p in plan[:20]).values()) == {2}
     assert Counter(p.effort for p in plan) == {"low": 6, "high": 19}
     assert plan_digest(plan) == plan_digest(planned(1)) != plan_digest(planned(2))
+
+
+def test_two_ranks_reinforce_as_one_process_does(rig: Rig, tmp_path: Path) -> None:
+    """Rollouts, rewards and losses of the first steps; both ranks' answers are in the figures."""
+    short = {"steps": 3, "snapshot_every": 2, "prompts_per_step": 2, "sample_every": 1}
+    one, two = rig.job(tmp_path / "one", **short), rig.job(tmp_path / "two", **short)
+    assert run_process(reinforce.run, one) == 0
+    assert run_ranks(reinforce.run, two, 2) == [0, 0], (two.parent / "log").read_text()[-3000:]
+    ours, theirs = _lines(two, "curves"), _lines(one, "curves")
+    for mine, other in zip(ours, theirs, strict=True):
+        assert set(mine) == set(other)
+        for name, value in other.items():
+            assert mine[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+    texts = [[row["text"] for row in _lines(job, "samples")] for job in (one, two)]
+    assert texts[0] == texts[1]
+    with open_tensors(rig.child) as before, open_tensors(two.parent / "out/checkpoint") as after:
+        for name in before.names():
+            if is_expert_or_router(name):
+                assert torch.equal(before.get(name), after.get(name)), name

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import torch
+
 from fretsaw_engine.data.packed import file_digest, pack, read_dataset, write_dataset
 from fretsaw_engine.harmony.render import tokenizer_renderer
-from fretsaw_engine.job import StageFailure
 from fretsaw_engine.methods.generate.answers import (
     GenerateSettings,
     questions,
     sort_answers,
     write_answers,
 )
-from fretsaw_engine.moe.checkpoint import load_model, load_tokenizer, read_generation_config
+from fretsaw_engine.methods.generate.rollout import (
+    ServerRollout,
+    TransformersRollout,
+    VllmRollout,
+)
+from fretsaw_engine.moe.checkpoint import load_model, load_tokenizer, stop_ids
 from fretsaw_engine.training import distributed
 from fretsaw_engine.training.determinism import make_deterministic
 from fretsaw_engine.training.settings import read_settings
@@ -23,21 +30,24 @@ from fretsaw_engine.training.settings import read_settings
 if TYPE_CHECKING:
     from fretsaw_engine.job import Job
     from fretsaw_engine.methods.generate.answers import Sorted
+    from fretsaw_engine.methods.generate.rollout import Rollout
 
 
 def run(job: Job) -> None:
     settings = read_settings(GenerateSettings, job.settings)
-    if distributed.world_size() > 1:
-        raise StageFailure("BAD_INPUT", "generate runs on one process; ask for one GPU a job")
+    if settings.rollout.engine != "transformers" and not _speaks_for_all():
+        return
     make_deterministic(settings.seed, job.threads)
+    distributed.start()
     folder = job.input("model").path
     tokenizer = load_tokenizer(folder)
     data = read_dataset(job.input("prompts").path)
     asked = questions(data.examples, tokenizer_renderer(tokenizer), settings)
-    stop = read_generation_config(folder)["eos_token_id"]
-    stop = stop if isinstance(stop, list) else [stop]
-    model = load_model(folder).to(distributed.device())
-    answers = write_answers(job, model, asked, settings, stop, tokenizer.pad_token_id)
+    stop = stop_ids(folder)
+    rollout = _rollout(job, settings, stop, tokenizer.pad_token_id)
+    answers = write_answers(job, rollout, asked, settings)
+    if distributed.rank() != 0:
+        return
     found = sort_answers(data.examples, asked, answers, settings.effort, tokenizer)
     length = data.description.get("sequence_length") or 0
     longest = max((len(document.ids) for document in found.documents), default=1)
@@ -53,6 +63,26 @@ def run(job: Job) -> None:
         },
     )
     _write_capped(job, found, len(asked))
+
+
+def _speaks_for_all() -> bool:
+    """vLLM and servers make their own processes: the first rank talks to them, the others are not
+    needed. It is one process by itself from here on."""
+    if distributed.rank() != 0:
+        return False
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        os.environ.pop(name, None)
+    return True
+
+
+def _rollout(job: Job, settings: GenerateSettings, stop: list[int], pad_id: int) -> Rollout:
+    folder, chosen = job.input("model").path, settings.rollout
+    if chosen.engine == "vllm":
+        return VllmRollout(folder, stop, int(job.resources.get("gpus") or 1))
+    if chosen.engine == "server":
+        return ServerRollout(chosen.base_url(), stop, chosen.concurrency)
+    dtype = torch.bfloat16 if distributed.device().type == "cuda" else torch.float32
+    return TransformersRollout(load_model(folder, dtype).to(distributed.device()), stop, pad_id)
 
 
 def _write_capped(job: Job, found: Sorted, asked: int) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from fretsaw_engine.data.packed import read_dataset
 from fretsaw_engine.harmony.render import tokenizer_renderer
-from fretsaw_engine.job import StageFailure
 from fretsaw_engine.methods.reinforce.prompts import plan_prompts
-from fretsaw_engine.moe.checkpoint import load_model, load_tokenizer, read_generation_config
+from fretsaw_engine.moe.checkpoint import load_tokenizer, stop_ids
 from fretsaw_engine.training import distributed
 from fretsaw_engine.training.determinism import make_deterministic
 from fretsaw_engine.training.export import export_checkpoint
 from fretsaw_engine.training.frozen import trainable_parameters
+from fretsaw_engine.training.load import load_frozen, load_trainable
 from fretsaw_engine.training.settings import read_settings
 
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ def run(job: Job) -> None:
     from fretsaw_engine.methods.reinforce.train import ReinforceSettings, train
 
     settings = read_settings(ReinforceSettings, job.settings)
-    if distributed.world_size() > 1:
-        raise StageFailure("BAD_INPUT", "reinforce runs on one process; ask for one GPU")
     make_deterministic(settings.seed, job.threads)
+    distributed.start()
     folder = job.input("model").path
     tokenizer = load_tokenizer(folder)
     planned = plan_prompts(
@@ -39,14 +38,14 @@ def run(job: Job) -> None:
         shares=settings.shares,
         seed=settings.seed,
     )
-    stop = read_generation_config(folder)["eos_token_id"]
-    model = load_model(folder)
+    stop = stop_ids(folder)
+    model = load_trainable(folder)
     reference = None
     if settings.kl_beta > 0:
         given = job.optional_input("reference")
-        reference = load_model(folder if given is None else given.path)
-    stop = stop if isinstance(stop, list) else [stop]
+        reference = load_frozen(folder if given is None else given.path)
     session = train(job, settings, model, reference, planned, tokenizer, stop)
     export_checkpoint(job.outputs["checkpoint"], folder, trainable_parameters(model))
-    session.write_records(job.outputs["curves"], "curves")
-    session.write_records(job.outputs["samples"], "samples")
+    if distributed.rank() == 0:
+        session.write_records(job.outputs["curves"], "curves")
+        session.write_records(job.outputs["samples"], "samples")

@@ -1,7 +1,7 @@
 """The teacher's answers to a data set's prompts: which are asked, in which order, and which are
 good to learn from.
 
-Prompts are read sorted by length (less padding), in shards of some batches; each shard's answers
+Prompts are read sorted by length (less padding), in shards of `shard_prompts`; each shard's answers
 are one file, so that a resumed run goes on at the next shard.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fretsaw_engine.harmony.render import Document, Renderer, parse
 from fretsaw_engine.job import StageFailure
-from fretsaw_engine.methods.generate.decode import Answer, Sampling, decode, seed_of
+from fretsaw_engine.methods.generate.decode import Answer, Sampling, seed_of
+from fretsaw_engine.methods.generate.rollout import RolloutSettings
+from fretsaw_engine.training import distributed
 from fretsaw_engine.training.settings import require
 
 if TYPE_CHECKING:
@@ -23,9 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fretsaw_engine.job import Job
-
-SHARD_BATCHES = 4
-"""Batches between two snapshots."""
+    from fretsaw_engine.methods.generate.rollout import Rollout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +38,8 @@ class GenerateSettings:
     top_p: float = 1.0
     samples_per_prompt: int = 1
     batch_size: int = 64
+    shard_prompts: int = 256
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -46,6 +48,7 @@ class GenerateSettings:
         require(0 < self.top_p <= 1, "top_p must be above 0, at most 1")
         require(self.samples_per_prompt > 0, "samples_per_prompt must be above 0")
         require(self.batch_size > 0, "batch_size must be above 0")
+        require(self.shard_prompts > 0, "shard_prompts must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,44 +127,50 @@ class Shards:
 
 
 def write_answers(
-    job: Job,
-    model: Any,
-    asked: list[Question],
-    settings: GenerateSettings,
-    stop: list[int],
-    pad_id: int,
+    job: Job, rollout: Rollout, asked: list[Question], settings: GenerateSettings
 ) -> list[Answer]:
-    """Answer all questions, a shard at a time, with snapshots between."""
+    """Answer all questions, a shard at a time, with snapshots between. Several ranks take a shard
+    each; an answer does not depend on which rank writes it."""
     sampling = Sampling(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
     )
-    size = settings.batch_size * SHARD_BATCHES
+    size = settings.shard_prompts
+    parts = [asked[first : first + size] for first in range(0, len(asked), size)]
     shards = Shards()
     if job.resume is not None:
         shards.read(job.resume.path, job.resume.step)
-    began, tokens, answered = time.monotonic(), 0, 0
-    while len(shards.answers) * size < len(asked):
-        first = len(shards.answers) * size
-        answers: list[Answer] = []
-        for start in range(first, min(first + size, len(asked)), settings.batch_size):
-            part = asked[start : min(start + settings.batch_size, first + size)]
-            written = decode(
-                model, [q.ids for q in part], [q.seed for q in part], sampling, stop, pad_id
-            )
-            answers += written
-            tokens += sum(len(answer.ids) for answer in written)
-            answered += len(part)
-            seconds = max(time.monotonic() - began, 1e-9)
-            job.progress(start + len(part), len(asked), "prompts", answered / seconds)
-            job.metrics(start + len(part), {"tokens_per_second": tokens / seconds})
-        shards.answers.append(answers)
-        if len(shards.answers) * size < len(asked):
-            done = len(shards.answers)
-            shards.written_to(job.snapshot(done, shards.write, {"prompts": done * size}))
-            job.stop_if_asked()
+    first = len(shards.answers)
+    began = time.monotonic()
+    while len(shards.answers) < len(parts):
+        mine = len(shards.answers) + distributed.rank()
+        written = []
+        if mine < len(parts):
+            written.append(_shard_answers(rollout, parts[mine], settings.batch_size, sampling))
+        shards.answers += distributed.from_all(written)
+        done = len(shards.answers)
+        seconds = max(time.monotonic() - began, 1e-9)
+        prompts = min(done * size, len(asked))
+        job.progress(prompts, len(asked), "prompts", (done - first) * size / seconds)
+        new = sum(len(answer.ids) for shard in shards.answers[first:] for answer in shard)
+        job.metrics(prompts, {"tokens_per_second": new / seconds})
+        if done < len(parts):
+            if distributed.rank() == 0:
+                shards.written_to(job.snapshot(done, shards.write, {"prompts": prompts}))
+            if distributed.any_rank(job.should_stop):
+                raise StageFailure("PREEMPTED", f"asked to stop after {done} shards")
     return [answer for shard in shards.answers for answer in shard]
+
+
+def _shard_answers(
+    rollout: Rollout, asked: list[Question], batch: int, sampling: Sampling
+) -> list[Answer]:
+    answers: list[Answer] = []
+    for start in range(0, len(asked), batch):
+        part = asked[start : start + batch]
+        answers += rollout.answers([q.ids for q in part], [q.seed for q in part], sampling)
+    return answers
 
 
 @dataclass(kw_only=True)

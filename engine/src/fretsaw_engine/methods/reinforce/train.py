@@ -21,10 +21,10 @@ from trl.trainer.utils import add_fused_lm_head
 from fretsaw_engine.harmony.tokens import EFFORTS
 from fretsaw_engine.job import StageFailure
 from fretsaw_engine.methods.generate.decode import Sampling, decode, seed_of
+from fretsaw_engine.methods.generate.rollout import RolloutSettings
 from fretsaw_engine.methods.reinforce import rewards
 from fretsaw_engine.methods.reinforce.prompts import Prompt, plan_digest
 from fretsaw_engine.training import distributed
-from fretsaw_engine.training.frozen import freeze_experts
 from fretsaw_engine.training.loop import ResumableTrainer, Session, common_arguments
 from fretsaw_engine.training.settings import require
 
@@ -59,6 +59,7 @@ class ReinforceSettings:
     format_weight: float = 0.2
     length_weight: dict[str, float] = field(default_factory=dict)
     mask_capped: bool = False
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
     sample_every: int = 10
     snapshot_every: int = 10
     seed: int = 1
@@ -117,27 +118,31 @@ class ReinforceTrainer(ResumableTrainer, GRPOTrainer):
 class Judge:
     """Rewards of a step's answers, and what its log and its samples show."""
 
-    def __init__(self, planned: list[Prompt], settings: ReinforceSettings, tokenizer: Any) -> None:
+    def __init__(
+        self, planned: list[Prompt], settings: ReinforceSettings, tokenizer: Any, stop: list[int]
+    ) -> None:
+        self._stop = frozenset(stop)
         self._planned = planned
         self._settings = settings
         self._tokenizer = tokenizer
         self.rows: list[dict[str, Any]] = []
-        """The answers of the step under way, in order."""
+        """The answers of the step under way, of all ranks, in order."""
 
-    def judge(self, index: list[int], completion_ids: list[list[int]], ended: list[bool]) -> None:
-        self.rows = []
+    def judge(self, index: list[int], completion_ids: list[list[int]]) -> list[dict[str, Any]]:
+        """The rows of this rank's answers."""
+        mine = []
         settings = self._settings
-        for at, ids, stopped in zip(index, completion_ids, ended, strict=True):
+        for at, ids in zip(index, completion_ids, strict=True):
             prompt = self._planned[at]
             text = self._tokenizer.decode(ids, skip_special_tokens=False)
             written = rewards.read(text)
-            self.rows.append(
+            mine.append(
                 {
                     "id": prompt.id,
                     "task": prompt.task,
                     "effort": prompt.effort,
                     "tokens": len(ids),
-                    "capped": not stopped,
+                    "capped": not ids or ids[-1] not in self._stop,
                     "text": text,
                     "correct": rewards.correctness(prompt.scorer, prompt.answer, written),
                     "format": rewards.format_reward(written),
@@ -146,6 +151,8 @@ class Judge:
                     ),
                 }
             )
+        self.rows = distributed.from_all(mine)
+        return mine
 
     def figures(self) -> dict[str, float]:
         """Means over the step's answers; lengths by effort where the step had that effort."""
@@ -171,21 +178,22 @@ def train(
     stop: list[int],
 ) -> Session:
     """Reinforce `model` in place. `reference` is None where `kl_beta` is 0."""
-    freeze_experts(model)
-    judge = Judge(planned, settings, tokenizer)
+    judge = Judge(planned, settings, tokenizer, stop)
+    samples_here = settings.rollout.engine == "transformers"
     trainer = ReinforceTrainer(
         model=model,
         reward_funcs=_reward_functions(judge),
-        args=_arguments(job, settings),
+        args=_arguments(job, settings, stop),
         train_dataset=Dataset.from_list(
             [{"prompt": prompt.text, "index": at} for at, prompt in enumerate(planned)]
         ),
         processing_class=tokenizer,
-        rollout_func=_rollouts(settings, planned, stop, tokenizer.pad_token_id),
+        rollout_func=_rollouts(settings, planned, stop, tokenizer.pad_token_id)
+        if samples_here
+        else None,
     )
     if reference is not None:
         # Given as an object; GRPOTrainer itself could only load one by a name on the hub.
-        reference = reference.to(distributed.device()).eval().requires_grad_(False)
         add_fused_lm_head(reference, temperature=settings.temperature)
         trainer.ref_model, trainer.beta = reference, settings.kl_beta
     session = Session(
@@ -198,8 +206,7 @@ def train(
         records={"curves": [], "samples": []},
     )
     trainer.attach(session)
-    trainer.train(resume_from_checkpoint=trainer.resume_folder())
-    trainer.guard.check(trainer.state.global_step)
+    trainer.run()
     return session
 
 
@@ -212,15 +219,17 @@ def _rollouts(
 
     def rollout(texts: list[str], trainer: Any) -> dict[str, Any]:
         step = trainer.state.global_step
-        seeds = [seed_of(settings.seed, "rollout", step, at) for at in range(len(texts))]
+        first = distributed.rank() * len(texts)  # ranks have the step's prompts in order
+        places = range(first, first + len(texts))
+        seeds = [seed_of(settings.seed, "rollout", step, at) for at in places]
         prompt_ids = [ids_of[text] for text in texts]
         model = trainer.accelerator.unwrap_model(trainer.model)
-        answers = decode(model, prompt_ids, seeds, sampling, stop, pad_id)
+        with distributed.whole_on_every_rank(model):
+            answers = decode(model, prompt_ids, seeds, sampling, stop, pad_id)
         return {
             "prompt_ids": prompt_ids,
             "completion_ids": [answer.ids for answer in answers],
             "logprobs": [answer.log_probs for answer in answers],
-            "ended": [answer.ended for answer in answers],
         }
 
     return rollout
@@ -229,15 +238,17 @@ def _rollouts(
 def _reward_functions(judge: Judge) -> list[Any]:
     """TRL calls them in order; the first one judges, all read."""
 
-    def correct(completion_ids: Any, index: Any, ended: Any, **_: Any) -> list[float]:
-        judge.judge(index, completion_ids, ended)
-        return [row["correct"] for row in judge.rows]
+    mine: list[dict[str, Any]] = []
+
+    def correct(completion_ids: Any, index: Any, **_: Any) -> list[float]:
+        mine[:] = judge.judge(index, completion_ids)
+        return [row["correct"] for row in mine]
 
     def well_formed(**_: Any) -> list[float]:
-        return [row["format"] for row in judge.rows]
+        return [row["format"] for row in mine]
 
     def length(**_: Any) -> list[float]:
-        return [row["length"] for row in judge.rows]
+        return [row["length"] for row in mine]
 
     return [correct, well_formed, length]
 
@@ -282,17 +293,23 @@ def _probe(model: Any, planned: list[Prompt], pad_id: int) -> float:
     return float(-(log_p * real[:, 1:]).sum() / real[:, 1:].sum())
 
 
-def _arguments(job: Job, settings: ReinforceSettings) -> GRPOConfig:
+def _arguments(job: Job, settings: ReinforceSettings, stop: list[int]) -> GRPOConfig:
     answers = settings.group_size * settings.prompts_per_step
-    micro = int(job.resources.get("micro_batch") or answers)
-    if answers % micro:
-        raise StageFailure("BAD_INPUT", f"{answers} answers a step are not n x micro_batch {micro}")
+    ranks = distributed.world_size()
+    micro = int(job.resources.get("micro_batch") or answers // ranks)
+    if micro < 1 or answers % (micro * ranks):
+        raise StageFailure(
+            "BAD_INPUT",
+            f"{answers} answers a step are not n x micro_batch {micro} x {ranks} processes",
+        )
+    turns = answers // (micro * ranks)
     return GRPOConfig(
         **common_arguments(job, settings.seed),
+        **settings.rollout.trl(stop),
         max_steps=settings.steps,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=answers // micro,
-        steps_per_generation=answers // micro,
+        gradient_accumulation_steps=turns,
+        steps_per_generation=turns,
         num_generations=settings.group_size,
         max_completion_length=settings.max_new_tokens,
         temperature=settings.temperature,
