@@ -55,7 +55,7 @@ export const command: Command = {
 async function folderOf({ env, cwd }: Invocation, name: string): Promise<string> {
   const path = resolve(cwd, name);
   if ((await stat(path).catch(() => undefined))?.isDirectory() === true) return path;
-  const store = openHomeStore(homePaths(env, cwd).root);
+  const store = openHomeStore(homePaths(env, cwd));
   return await store.artifacts.view(await findArtifact(store, name));
 }
 

@@ -4,7 +4,7 @@ import { choice, integer, number, seed, settings } from './setting.ts';
 
 export const distillKind: Kind = {
   name: 'distill',
-  version: 1,
+  version: 2,
   summary: 'Knowledge distillation from teacher to student, router and experts frozen.',
   example:
     'distill: { kind: distill, inputs: { teacher: parent, student: child.checkpoint, data: answers.data }, with: { tokens: "${params.kd_tokens}" } }',
@@ -36,9 +36,17 @@ export const distillKind: Kind = {
         minimum: 0,
         maximum: 1,
       }),
+      hidden_weight: number(
+        'Weight of 1 - cos of the last hidden states beside the divergence (Puzzle, arXiv 2411.19146).',
+        { default: 0, minimum: 0 },
+      ),
+      spike_factor: number(
+        'Loss or gradient norm above this many times the median of the last 20 steps stops the stage.',
+        { default: 10, exclusiveMinimum: 1 },
+      ),
       snapshot_every: integer('Steps between snapshots.', { default: 50, minimum: 1, unit: 'steps' }),
       chunk: integer('Positions whose logits are in memory at once.', {
-        default: 2048,
+        default: 512,
         minimum: 1,
         unit: 'tokens',
       }),

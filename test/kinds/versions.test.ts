@@ -28,8 +28,9 @@ describe('the code digest of a kind', () => {
     expect(files).toContain('kinds/distill.ts');
     expect(files).toContain('engine/src/fretsaw_engine/stages/distill.py');
     expect(files).toContain('engine/src/fretsaw_engine/moe/checkpoint.py');
-    expect(files).toContain('engine/src/fretsaw_engine/harmony/chat_template.jinja');
     expect(files).not.toContain('engine/src/fretsaw_engine/stages/reinforce.py');
+    const generating = new CodeDigests(reading).filesOf(kindNamed('generate'));
+    expect(generating).toContain('engine/src/fretsaw_engine/harmony/chat_template.jinja');
   });
 
   it('covers the TypeScript of an inline kind, but not the ground that all stand on', () => {

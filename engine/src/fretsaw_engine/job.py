@@ -78,7 +78,6 @@ class Snapshot:
     step: int
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One attempt at one stage."""
@@ -144,12 +143,25 @@ class Job:
         self, step: int, write: Callable[[Path], None], state: Mapping[str, Any] | None = None
     ) -> Path:
         """Write a resumable snapshot with `write(folder)`; it counts once its rename is done."""
-        final = self.folder / "snapshots" / f"{step:08d}"
-        if final.exists():
-            return final
-        partial = self.folder / "snapshots" / f".{step:08d}.{os.getpid()}.partial"
-        partial.mkdir(parents=True)
+        partial = self.begin_snapshot(step)
+        if partial is None:
+            return self._snapshot_folder(step)
         write(partial)
+        return self.end_snapshot(step, partial, state)
+
+    def begin_snapshot(self, step: int) -> Path | None:
+        """An empty folder to write a snapshot into; None if the step has one already."""
+        final = self._snapshot_folder(step)
+        if final.exists():
+            return None
+        partial = final.with_name(f".{step:08d}.{os.getpid()}.partial")
+        partial.mkdir(parents=True)
+        return partial
+
+    def end_snapshot(
+        self, step: int, partial: Path, state: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Make what `begin_snapshot` gave, and what was written there, count."""
         (partial / "snapshot.json").write_text(
             json.dumps(
                 {
@@ -164,9 +176,13 @@ class Job:
             )
         )
         _fsync_tree(partial)
+        final = self._snapshot_folder(step)
         partial.rename(final)
         self.emit("snapshot", step=step, path=str(final), state=dict(state or {}))
         return final
+
+    def _snapshot_folder(self, step: int) -> Path:
+        return self.folder / "snapshots" / f"{step:08d}"
 
     # ---- stopping
 

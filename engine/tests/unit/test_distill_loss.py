@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import multiprocessing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -10,6 +12,9 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fretsaw_engine.methods.distill.loss import distillation_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOKENS, STUDENT, TEACHER, WORDS = 23, 8, 12, 37
 
@@ -111,3 +116,70 @@ def test_the_logits_of_the_whole_batch_never_exist() -> None:
             student, head, teacher, teacher_head, label, count=tokens, ce_weight=0.5, chunk=chunk
         ).loss.backward()
     assert largest.elements <= max(chunk * words, tokens * 8, words * 8)
+
+
+def test_the_hidden_state_term_is_one_minus_the_cosine() -> None:
+    x = _inputs(torch.float32)
+    teacher = torch.randn(TOKENS, STUDENT, generator=torch.Generator().manual_seed(2))
+    head = x["head"].detach()
+    arguments = (x["student"], head, teacher, head, x["label"])
+    without = distillation_loss(*arguments, count=TOKENS).loss
+    loss = distillation_loss(*arguments, count=TOKENS, hidden_weight=0.5).loss
+    unit = [t / t.norm(dim=-1, keepdim=True) for t in (x["student"], teacher)]
+    expected = 0.5 * (1 - (unit[0] * unit[1]).sum(-1)).mean()
+    torch.testing.assert_close(loss - without, expected, rtol=1e-4, atol=1e-6)
+    (gradient,) = torch.autograd.grad(loss - without, x["student"])
+    (plain,) = torch.autograd.grad(expected, x["student"])
+    torch.testing.assert_close(gradient, plain, rtol=1e-4, atol=1e-6)
+
+
+def _peak_bytes(run: Callable[[], Any]) -> int:
+    """Most resident memory that `run` adds, in a process of its own (Linux's high-water mark)."""
+
+    def high_water(reset: bool) -> int:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        (line,) = [
+            line
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        ]
+        return int(line.split()[1]) * 1024
+
+    def child(answer: Any) -> None:
+        torch.set_num_threads(1)
+        before = high_water(reset=True)
+        run()
+        answer.send(high_water(reset=False) - before)
+
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=child, args=(send,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return receive.recv()
+
+
+def test_peak_memory_is_at_least_8_times_lower_than_the_plain_formulas() -> None:
+    """8,192 tokens by 20,000 words, the default chunk."""
+    tokens, words = 8192, 20_000
+    generator = torch.Generator().manual_seed(1)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    x = {
+        "student": normal(tokens, STUDENT).requires_grad_(),
+        "head": normal(words, STUDENT).requires_grad_(),
+        "teacher": normal(tokens, TEACHER),
+        "teacher_head": normal(words, TEACHER),
+        "label": torch.randint(words, (tokens,), generator=generator),
+    }
+    plain = _peak_bytes(lambda: _plain(x, 1.0, 0.25).backward())
+    chunked = _peak_bytes(
+        lambda: distillation_loss(*x.values(), count=tokens, ce_weight=0.25).loss.backward()
+    )
+    logits = tokens * words * 4
+    assert plain > 3 * logits  # the measurement sees what must be there
+    assert plain / chunked >= 8, f"{plain / 2**20:.0f} MiB plain, {chunked / 2**20:.0f} MiB chunked"

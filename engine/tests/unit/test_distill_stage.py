@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import shutil
 import signal
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from training_rig import (
 )
 
 from fretsaw_engine.job import run_job
-from fretsaw_engine.methods.distill import models, train
+from fretsaw_engine.methods.distill import known, train
 from fretsaw_engine.moe.checkpoint import load_model, open_tensors
 from fretsaw_engine.moe.gpt_oss import is_expert_or_router
 from fretsaw_engine.stages import distill
@@ -112,14 +113,44 @@ def test_experts_and_router_keep_their_bytes_and_the_rest_trains(rig: Rig, whole
     load_model(whole.parent / "out/checkpoint")
 
 
-@pytest.mark.parametrize("steps", [3, 8, 13, 22])
-def test_killed_at_any_step_the_resumed_run_ends_with_the_same_bytes(
-    rig: Rig, whole: Path, tmp_path: Path, steps: int
+def test_killed_at_10_random_places_in_one_training_it_ends_with_the_same_bytes(
+    rig: Rig, whole: Path, tmp_path: Path
 ) -> None:
-    snapshot = run_killed(distill.run, rig.job(tmp_path / "killed"), after_steps=steps)
-    resumed = rig.job(tmp_path / "resumed", resume=snapshot)
+    """Kill -9 after a random number of steps and a random wait within one, wherever that is: in a
+    step, in the write of a snapshot, between the two. Each attempt goes on from the newest snapshot
+    that its forerunners left."""
+    drawn = random.Random(7)
+    newest: Path | None = None
+    for attempt in range(10):
+        job_file = rig.job(tmp_path / f"killed-{attempt}", resume=newest, snapshot_every=2)
+        steps, seconds = drawn.randint(1, 5), drawn.random() * 0.05
+        found = run_killed(distill.run, job_file, after_steps=steps, after_seconds=seconds)
+        newest = found or newest
+    assert newest is not None
+    resumed = rig.job(tmp_path / "resumed", resume=newest, snapshot_every=2)
     assert run_process(distill.run, resumed) == 0
     assert output_bytes(resumed) == output_bytes(whole)
+
+
+def test_a_loss_that_leaps_stops_the_stage_with_its_code(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train.DistillTrainer.compute_loss
+
+    def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = plain(self, *args, **kwargs)
+        return loss * 1e4 if self.state.global_step == 22 else loss
+
+    monkeypatch.setattr(train.DistillTrainer, "compute_loss", compute_loss)
+    job_file = rig.job(tmp_path / "job")
+    assert run_job(load_job(job_file), distill.run) == 1
+    failure = _failure(job_file)
+    assert failure["code"] == "LOSS_SPIKE"
+    assert failure["details"]["step"] == 23
+    assert [path.name for path in sorted((tmp_path / "job/snapshots").iterdir())] == [
+        "00000008",
+        "00000016",
+    ]
 
 
 def test_data_seen_only_once_resumes_to_the_same_bytes_without_the_teachers_cache(
@@ -252,7 +283,7 @@ def test_an_expert_that_moves_by_one_bit_stops_the_stage(
 
     def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.state.global_step == 5:
-            experts = self.model.model.model.layers[1].mlp.experts
+            experts = self.model.layers[1].teacher.mlp.experts
             with torch.no_grad():
                 bits = experts.down_proj.view(torch.int32)
                 bits[0, 0, 0] ^= 1
@@ -269,7 +300,7 @@ def test_an_expert_that_moves_by_one_bit_stops_the_stage(
 def test_the_teachers_cache_changes_no_loss_by_more_than_rounding(
     rig: Rig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "CACHE_BYTES", 0)
+    monkeypatch.setattr(known, "KEPT_BYTES", 0)
     job_file = rig.job(tmp_path / "job")
     assert run_job(load_job(job_file), distill.run) == 0
     for ours, theirs in zip(_curve(job_file), _curve(whole), strict=True):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
-import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,16 +16,17 @@ from training_rig import (
     events,
     output_bytes,
     run_process,
+    run_ranks,
     write_answers,
     write_child,
     write_job,
     write_parent,
 )
 
-from fretsaw_engine.job import read_job, run_job
 from fretsaw_engine.moe.checkpoint import open_tensors
 from fretsaw_engine.moe.gpt_oss import is_expert_or_router
 from fretsaw_engine.stages import distill
+from fretsaw_engine.training import distributed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,44 +62,17 @@ def one(inputs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def two(inputs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     job_file = _job(tmp_path_factory.mktemp("two"), inputs)
-    assert run_ranks(job_file, 2) == [0, 0], (job_file.parent / "log").read_text()[-3000:]
+    assert run_ranks(distill.run, job_file, 2) == [0, 0], (job_file.parent / "log").read_text()[
+        -3000:
+    ]
     return job_file
 
 
-def _job(folder: Path, inputs: dict[str, Any], resume: Path | None = None) -> Path:
-    return write_job(folder, "distill", SETTINGS, inputs, ["checkpoint", "curves"], resume)
-
-
-def run_ranks(job_file: Path, ranks: int) -> list[int]:
-    """What torchrun does: one process a rank, told by the environment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=_rank, args=(job_file, rank, ranks, port)) for rank in range(ranks)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(240)
-    return [process.exitcode if process.exitcode is not None else -1 for process in processes]
-
-
-def _rank(job_file: Path, rank: int, ranks: int, port: int) -> None:
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(ranks),
-        LOCAL_WORLD_SIZE=str(ranks),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
-    with (job_file.parent / "log").open("ab", buffering=0) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        code = run_job(read_job(job_file), distill.run)
-        os._exit(code)
+def _job(
+    folder: Path, inputs: dict[str, Any], resume: Path | None = None, **resources: int
+) -> Path:
+    outputs = ["checkpoint", "curves"]
+    return write_job(folder, "distill", SETTINGS, inputs, outputs, resume, resources)
 
 
 def _layout(path: Path) -> dict[str, list[int]]:
@@ -156,8 +130,47 @@ def test_a_snapshot_of_so_many_ranks_is_read_by_so_many(
 ) -> None:
     written = two if writers == 2 else one
     job_file = _job(tmp_path / "job", inputs, written.parent / "snapshots/00000010")
-    codes = run_ranks(job_file, 2) if readers == 2 else [run_process(distill.run, job_file)]
+    codes = (
+        run_ranks(distill.run, job_file, 2)
+        if readers == 2
+        else [run_process(distill.run, job_file)]
+    )
     assert codes == [0] * readers, (job_file.parent / "log").read_text()[-3000:]
     assert _close(_losses(job_file), _losses(written))
     if writers == readers:
         assert output_bytes(job_file) == output_bytes(written)
+
+
+def test_two_ranks_that_share_each_row_train_as_one_process_does(
+    inputs: dict[str, Any], one: Path, tmp_path: Path
+) -> None:
+    job_file = _job(tmp_path / "job", inputs, context_parallel=2)
+    assert run_ranks(distill.run, job_file, 2) == [0, 0], (tmp_path / "job/log").read_text()[-3000:]
+    assert len(_losses(one)) >= 20
+    assert _close(_losses(job_file), _losses(one))
+    probes = [
+        [event["state"]["probe"] for event in events(job) if event["event"] == "snapshot"]
+        for job in (job_file, one)
+    ]
+    assert probes[0] and _close(*probes)
+
+
+def test_under_torchrun_with_accumulation_and_recomputed_activations_it_is_the_same_training(
+    inputs: dict[str, Any], one: Path, tmp_path: Path
+) -> None:
+    job_file = _job(tmp_path / "job", inputs, micro_batch=1, recompute_activations=1)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "fretsaw_engine", str(job_file)]
+    found = subprocess.run(command, capture_output=True, text=True, env=os.environ.copy())
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert len(_losses(one)) >= 20
+    assert _close(_losses(job_file), _losses(one))
+
+
+def test_a_model_that_nobody_sharded_is_refused_under_two_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What accelerate does on the CPU: parameters stay whole tensors, and DDP trains them."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="not sharded under world size 2"):
+        distributed.assert_sharded(torch.nn.Linear(2, 2))

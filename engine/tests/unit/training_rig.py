@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,7 @@ def write_job(
     inputs: dict[str, Any],
     outputs: list[str],
     resume: Path | None = None,
+    resources: dict[str, Any] | None = None,
 ) -> Path:
     """A job file; inputs are folders (or lists of them)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +137,7 @@ def write_job(
         "with": settings,
         "inputs": {name: artifact(value) for name, value in inputs.items()},
         "outputs": {name: str(folder / "out" / name) for name in outputs},
-        "resources": {"cpus": 1, "gpus": 0},
+        "resources": {"cpus": 1, "gpus": 0, **(resources or {})},
         "threads": 1,
         "folder": str(folder),
         "resume": None if resume is None else {"path": str(resume), "step": int(resume.name)},
@@ -163,6 +165,7 @@ def run_killed(
     *,
     after_snapshots: int = 0,
     after_steps: int = 0,
+    after_seconds: float = 0.0,
     with_signal: int = signal.SIGKILL,
 ) -> Path | None:
     """Run a stage and kill it once it has come so far; gives its newest snapshot."""
@@ -173,6 +176,7 @@ def run_killed(
         if seen.count("snapshot") >= after_snapshots and seen.count("metrics") >= after_steps:
             break
         time.sleep(0.005)
+    time.sleep(after_seconds)
     assert process.is_alive(), f"ended before it could be killed: {events(job_file)[-1:]}"
     os.kill(process.pid or 0, with_signal)
     process.join()
@@ -192,6 +196,39 @@ def _run(stage: Callable[[Any], None], job_file: Path) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         os._exit(run_job(read_job(job_file), stage))
+
+
+def run_ranks(stage: Callable[[Any], None], job_file: Path, ranks: int) -> list[int]:
+    """What torchrun does: one process a rank, told by the environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_rank, args=(stage, job_file, rank, ranks, port))
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(240)
+    return [process.exitcode if process.exitcode is not None else -1 for process in processes]
+
+
+def _rank(stage: Callable[[Any], None], job_file: Path, rank: int, ranks: int, port: int) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(ranks),
+        LOCAL_WORLD_SIZE=str(ranks),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    with (job_file.parent / "log").open("ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        code = run_job(read_job(job_file), stage)
+        os._exit(code)
 
 
 def events(job_file: Path) -> list[dict[str, Any]]:

@@ -127,6 +127,17 @@ def pack(documents: Iterable[TokenDocument], sequence_length: int, pad_id: int =
     return rows.tensors(pad_id)
 
 
+def first_fit(
+    documents: Iterable[AnyDocument], sequence_length: int
+) -> Iterator[list[AnyDocument]]:
+    """The documents of each row, as `pack` lays them out."""
+    rows = _Rows(sequence_length)
+    for index, document in enumerate(documents):
+        rows.place(index, document)
+    for row in rows.documents:
+        yield [document for _, document in row]  # type: ignore[misc]
+
+
 def fill(
     documents: Iterator[AnyDocument], rows: int, sequence_length: int, pad_id: int, misses: int = 8
 ) -> tuple[Packed, list[AnyDocument]]:

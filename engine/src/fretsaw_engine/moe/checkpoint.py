@@ -75,6 +75,10 @@ class Tensors:
         view = self._files[self._where[name]].get_slice(name)
         return torch.cat([view[row : row + 1] for row in indices])
 
+    def slice(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Rows `start` to `stop` of the first axis; the rest is not read."""
+        return self._files[self._where[name]].get_slice(name)[start:stop]
+
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._files[self._where[name]].get_slice(name).get_shape())
 
@@ -121,6 +125,12 @@ def read_generation_config(folder: Path) -> dict[str, Any]:
     return _read_json(folder / "generation_config.json")
 
 
+def stop_ids(folder: Path) -> list[int]:
+    """Tokens that end an answer: `eos_token_id` of generation_config.json as a list."""
+    found = read_generation_config(folder)["eos_token_id"]
+    return found if isinstance(found, list) else [found]
+
+
 def load_model(
     folder: Path,
     dtype: torch.dtype = torch.float32,
@@ -146,7 +156,7 @@ def load_model(
 def build_model(config: Mapping[str, Any], *, experts_implementation: str = "grouped_mm") -> Any:
     """An empty float32 model for a config.json; its weights are to be loaded or initialised."""
     kind = config.get("model_type")
-    has_fp8_cache = _has_kv_scheme(config)
+    has_fp8_cache = has_kv_scales(config)
     if kind == "gpt_oss" and not has_fp8_cache:
         from transformers import GptOssConfig, GptOssForCausalLM
 
@@ -180,7 +190,7 @@ def load_tensors(model: Any, config: Mapping[str, Any], tensors: Tensors) -> Non
                 parameters.pop(name).copy_(tensors.get(name))
     if parameters:
         raise StageFailure("ENGINE_BUG", f"no tensor fills {_few(set(parameters))}")
-    if _has_kv_scheme(config):
+    if has_kv_scales(config):
         from fretsaw_engine.moe import puzzle
 
         puzzle.load_kv_scales(model, tensors.get, tensors)
@@ -189,7 +199,7 @@ def load_tensors(model: Any, config: Mapping[str, Any], tensors: Tensors) -> Non
 def check_tensors(config: Mapping[str, Any], tensors: Tensors) -> dict[str, tuple[int, ...]]:
     """Name -> shape that config.json asks for; BAD_INPUT unless the files hold just that."""
     expected = gpt_oss.tensor_shapes(config)
-    has_fp8_cache = _has_kv_scheme(config)
+    has_fp8_cache = has_kv_scales(config)
     found = {name for name in tensors.names() if not (has_fp8_cache and gpt_oss.is_kv_scale(name))}
     if wrong := found ^ set(expected):
         raise StageFailure(
@@ -292,7 +302,8 @@ def write_checkpoint(
             shutil.copyfile(assets_from / asset, folder / asset)
 
 
-def _has_kv_scheme(config: Mapping[str, Any]) -> bool:
+def has_kv_scales(config: Mapping[str, Any]) -> bool:
+    """Whether config.json announces an FP8 KV cache."""
     return bool((config.get("quantization_config") or {}).get("kv_cache_scheme"))
 
 

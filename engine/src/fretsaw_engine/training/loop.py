@@ -9,9 +9,11 @@ its order of events stay the library's.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +22,18 @@ from transformers import PrinterCallback, TrainerCallback
 from fretsaw_engine.job import StageFailure
 from fretsaw_engine.training import distributed, snapshots
 from fretsaw_engine.training.frozen import FrozenGuard, trainable_parameters
+from fretsaw_engine.training.snapshot_writer import SnapshotWriter
 from fretsaw_engine.training.snapshots import TrainingState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import torch
     from torch import nn
 
     from fretsaw_engine.job import Job
+    from fretsaw_engine.training.spikes import SpikeGuard
 
 TRAINER_STATE = "trainer_state.json"
 """The name under which TrainerState looks for its own part."""
@@ -50,13 +54,21 @@ class Session:
     """Loss on a fixed batch; must touch neither generators nor gradients."""
     curve: Callable[[dict[str, float]], dict[str, float]]
     """Picks and names what a step's log shows."""
+    spikes: dict[str, SpikeGuard] = field(default_factory=dict)
+    """Figure of the curve -> the guard that watches it."""
     records: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"curves": []})
     """JSON-lines outputs grown during training; they are part of a snapshot."""
 
+    def record_texts(self) -> dict[str, str]:
+        """File name -> JSON lines of every record."""
+        return {
+            f"{name}.jsonl": "".join(f"{json.dumps(row, sort_keys=True)}\n" for row in rows)
+            for name, rows in self.records.items()
+        }
+
     def write_records(self, folder: Path, name: str) -> None:
-        lines = (json.dumps(row, sort_keys=True) for row in self.records[name])
-        text = "".join(f"{line}\n" for line in lines)
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        file = f"{name}.jsonl"
+        (folder / file).write_text(self.record_texts()[file], encoding="utf-8")
 
     def read_records(self, folder: Path) -> None:
         for name in self.records:
@@ -71,12 +83,34 @@ class ResumableTrainer:
     guard: FrozenGuard
     _parameters: dict[str, nn.Parameter]
 
-    def attach(self: Any, session: Session) -> None:
+    def attach(
+        self: Any, session: Session, parameters: dict[str, nn.Parameter] | None = None
+    ) -> None:
+        """`parameters`: what trains, by the names that a snapshot gives it; the model's own names
+        when nothing is said."""
         self.session = session
-        self._parameters = trainable_parameters(self.model)
+        self._parameters = trainable_parameters(self.model) if parameters is None else parameters
         self.guard = FrozenGuard(self.model)
+        self._writer = SnapshotWriter(session.job)
         self.remove_callback(PrinterCallback)
         self.add_callback(_Reporter(session))
+
+    def run(self: Any) -> None:
+        """Train from the job's snapshot, if it has one, to the end. No snapshot is under way
+        afterwards, and nothing frozen has moved."""
+        try:
+            self.train(resume_from_checkpoint=self.resume_folder())
+        finally:
+            self._writer.join()
+        self._writer.wait()
+        self.guard.check(self.state.global_step)
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self: Any) -> Iterator[None]:
+        """Micro-batches that accumulate reduce their gradients at once: to defer it would leave
+        whole gradients of all that trains on every rank. (The Trainer's own asks the model's config
+        for how transformers sharded it, which it did not.)"""
+        yield
 
     # ---- guards
 
@@ -99,36 +133,22 @@ class ResumableTrainer:
     # ---- snapshots
 
     def _save_checkpoint(self: Any, model: Any, trial: Any = None) -> None:
-        """A snapshot of ours, at the place where the Trainer would write its own."""
+        """A snapshot of ours, at the place where the Trainer would write its own. Training goes on
+        while it is written."""
         step = self.state.global_step
         state = self._training_state(step)
-
-        def write_rank(folder: Path) -> None:
-            snapshots.write_tensors(folder, self._parameters, self.optimizer)
-
-        def write_first(folder: Path) -> None:
-            distributed.from_first(str(folder))
-            snapshots.write_state(folder, state, _scheduler_state(self.lr_scheduler))
-            self.state.save_to_json(str(folder / TRAINER_STATE))
-            for name in self.session.records:
-                self.session.write_records(folder, name)
-            write_rank(folder)
-            distributed.barrier()
-
-        job = self.session.job
-        if distributed.rank() == 0:
-            exists = (job.folder / "snapshots" / f"{step:08d}").exists()
-            distributed.from_first(exists)
-            if not exists:
-                shown = {"consumed": state.consumed, "probe": state.probe}
-                job.snapshot(step, write_first, shown)
-        elif not distributed.from_first(None):
-            from pathlib import Path
-
-            write_rank(Path(distributed.from_first(None)))
-            distributed.barrier()
-        distributed.barrier()
-        if distributed.any_rank(job.should_stop):
+        self._writer.start(
+            step,
+            snapshots.stage(self._parameters, self.optimizer),
+            {
+                snapshots.STATE: snapshots.state_text(state, _scheduler_state(self.lr_scheduler)),
+                TRAINER_STATE: _trainer_state(self.state),
+                **self.session.record_texts(),
+            },
+            {"consumed": state.consumed, "probe": state.probe},
+        )
+        if distributed.any_rank(self.session.job.should_stop):
+            self._writer.wait()
             raise StageFailure("PREEMPTED", f"asked to stop; snapshot at step {step}")
 
     def _training_state(self: Any, step: int) -> TrainingState:
@@ -155,9 +175,7 @@ class ResumableTrainer:
             raise StageFailure("RESUME_DRIFT", f"snapshot {resume.path}: no {TRAINER_STATE}")
         return str(resume.path)
 
-    def _load_from_checkpoint(
-        self: Any, resume_from_checkpoint: str, model: Any = None
-    ) -> None:
+    def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = _path(resume_from_checkpoint)
         snapshots.read_weights(folder, self._parameters)
         self.session.read_records(folder)
@@ -231,9 +249,13 @@ class _Reporter(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         step = state.global_step
-        values = self._session.curve(logs)
-        self._session.records["curves"].append({"step": step, **values})
-        self._session.job.metrics(step, values)
+        session = self._session
+        values = session.curve(logs)
+        session.job.metrics(step, values)
+        for name, guard in session.spikes.items():
+            before = [row[name] for row in session.records["curves"][-guard.window :]]
+            guard.check(name, step, before, values[name])
+        session.records["curves"].append({"step": step, **values})
 
 
 def common_arguments(job: Job, seed: int) -> dict[str, Any]:
@@ -245,7 +267,7 @@ def common_arguments(job: Job, seed: int) -> dict[str, Any]:
         "output_dir": str(job.folder / "trainer"),
         "seed": seed,
         "use_cpu": not on_gpu,
-        "bf16": on_gpu,
+        "bf16": False,  # TRL's default is autocast; precision here is that of fully_shard
         "report_to": "none",
         "disable_tqdm": True,
         "save_strategy": "no",
@@ -267,6 +289,11 @@ def _differs(what: str, saved: Any, now: Any, tolerance: float) -> dict[str, Any
     else:
         same = math.isclose(saved, now, rel_tol=tolerance, abs_tol=tolerance * 1e-3)
     return None if same else {"what": what, "saved": saved, "now": now}
+
+
+def _trainer_state(state: Any) -> str:
+    """As TrainerState itself writes it, and reads it again when resumed."""
+    return json.dumps(dataclasses.asdict(state), indent=2, sort_keys=True) + "\n"
 
 
 def _scheduler_state(scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:

@@ -1,42 +1,97 @@
 """Attention of packed rows: causal, inside one document, inside a layer's window.
 
-A model takes ready masks as a dict; GptOss names them by layer type, the puzzle model by window.
-Eager attention wants additive tensors, flex_attention (CUDA: eager at 131,072 tokens would need
-terabytes) block masks.
+Eager attention wants additive tensors, flex_attention block masks. Eager attention holds [heads, T,
+T] scores: at 131,072 tokens and 64 heads that is 4.4 TB in float32 a layer, so it is refused above
+`EAGER_MAX`.
+
+Shape suffixes: B rows, Q queries, K keys (all tokens of a row where it is not cut).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fretsaw_engine.data.packed import attention_mask
-from fretsaw_engine.moe.gpt_oss import FULL, SLIDING
-from fretsaw_engine.moe.puzzle import GptOssPuzzleConfig, layer_windows
+import torch
+
+from fretsaw_engine.job import StageFailure
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Sequence
+
+    from fretsaw_engine.training.context import Context
+
+EAGER_MAX = 8192
+"""Longest row, in tokens, that eager attention may have."""
+
+Masks = dict[int | None, Any]
+"""Window (None: attends to everything) -> additive mask [B, 1, Q, K] or BlockMask."""
 
 
-def packed_masks(config: Any, document_ids_BT: torch.Tensor) -> dict[Any, Any]:
-    """Masks for a GptOssConfig or a GptOssPuzzleConfig, one for each distinct window."""
-    windows = list(dict.fromkeys(layer_windows(config)))
-    build = _block_mask if config._attn_implementation == "flex_attention" else attention_mask
-    masks = {window: build(document_ids_BT, window) for window in windows}
-    if isinstance(config, GptOssPuzzleConfig):
-        return masks
-    return {(FULL if window is None else SLIDING): mask for window, mask in masks.items()}
+def window_masks(
+    windows: Sequence[int | None],
+    document_ids_BT: torch.Tensor,
+    *,
+    flex: bool,
+    context: Context | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Masks:
+    """One mask for every distinct window. `document_ids_BT` are those of whole rows, always."""
+    length = document_ids_BT.shape[1]
+    if not flex and length > EAGER_MAX:
+        raise StageFailure(
+            "BAD_INPUT",
+            f"eager attention over {length} tokens: above {EAGER_MAX} flex_attention is needed, "
+            "which runs on CUDA",
+        )
+    device = document_ids_BT.device
+    whole = torch.arange(length, device=device)
+    query_at = whole if context is None else context.mine(length).to(device)
+    key_at = whole if context is None else context.order(length).to(device)
+    build = _block_mask if flex else _additive_mask
+    return {
+        window: build(document_ids_BT, query_at, key_at, window, dtype)
+        for window in dict.fromkeys(windows)
+    }
 
 
-def _block_mask(document_ids_BT: torch.Tensor, window: int | None) -> Any:
+def _additive_mask(
+    document_ids_BT: torch.Tensor,
+    query_at: torch.Tensor,
+    key_at: torch.Tensor,
+    window: int | None,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    distance_QK = query_at[:, None] - key_at[None, :]
+    near_QK = distance_QK >= 0
+    if window is not None:
+        near_QK &= distance_QK < window
+    same_BQK = document_ids_BT[:, query_at, None] == document_ids_BT[:, None, key_at]
+    mask_BQK = torch.zeros(same_BQK.shape, dtype=dtype, device=document_ids_BT.device)
+    return mask_BQK.masked_fill_(~(same_BQK & near_QK), torch.finfo(dtype).min)[:, None]
+
+
+def _block_mask(
+    document_ids_BT: torch.Tensor,
+    query_at: torch.Tensor,
+    key_at: torch.Tensor,
+    window: int | None,
+    dtype: torch.dtype,
+) -> Any:
     from torch.nn.attention.flex_attention import create_block_mask
 
-    rows, length = document_ids_BT.shape
-
     def may_attend(b: Any, h: Any, q: Any, k: Any) -> Any:
-        same = document_ids_BT[b, q] == document_ids_BT[b, k]
-        near = (q >= k) if window is None else (q >= k) & (q - k < window)
+        at, of = query_at[q], key_at[k]
+        same = document_ids_BT[b, at] == document_ids_BT[b, of]
+        near = (at >= of) if window is None else (at >= of) & (at - of < window)
         return same & near
 
     return create_block_mask(
-        may_attend, rows, None, length, length, device=str(document_ids_BT.device)
+        may_attend,
+        len(document_ids_BT),
+        None,
+        len(query_at),
+        len(key_at),
+        device=str(document_ids_BT.device),
+        # Uncompiled it evaluates all pairs at once: 16 GiB a row at 131,072 tokens.
+        _compile=document_ids_BT.is_cuda,
     )

@@ -57,15 +57,14 @@ class TrainingState:
     """Digest of router and experts, rank 0's part."""
 
 
-def write_state(folder: Path, state: TrainingState, scheduler: Mapping[str, Any]) -> None:
-    """state.json; rank 0 only."""
+def state_text(state: TrainingState, scheduler: Mapping[str, Any]) -> str:
+    """state.json."""
     document = {
         "schema": SCHEMA,
         "scheduler": dict(scheduler),
         **asdict(state),
     }
-    text = json.dumps(document, indent=1, sort_keys=True)
-    (folder / STATE).write_text(text, encoding="utf-8")
+    return json.dumps(document, indent=1, sort_keys=True)
 
 
 def read_state(folder: Path) -> tuple[TrainingState, dict[str, Any]]:
@@ -80,24 +79,38 @@ def read_state(folder: Path) -> tuple[TrainingState, dict[str, Any]]:
         raise StageFailure("RESUME_DRIFT", f"snapshot {folder}: {STATE}: {error}") from error
 
 
-def write_tensors(
-    folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> None:
-    """This rank's part of weights, optimiser moments and generators."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Staged:
+    """This rank's part of a snapshot, copied out of the training's way: what is written from it is
+    of one step, however far the training has gone on meanwhile."""
+
+    trained: dict[str, torch.Tensor]
+    moments: dict[str, torch.Tensor]
+    layout: dict[str, list[int]]
+    random: tuple[dict[str, torch.Tensor], dict[str, Any]]
+
+
+def stage(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> Staged:
+    """Copy weights, optimiser moments and generators of this rank to host memory."""
     trained: dict[str, torch.Tensor] = {}
     moments: dict[str, torch.Tensor] = {}
     layout: dict[str, list[int]] = {}
     for name, parameter in parameters.items():
-        trained[name] = _plain(parameter)
+        trained[name] = _copied(parameter)
         layout[name] = [distributed.first_row(parameter), *parameter.shape]
         for moment, value in optimizer.state.get(parameter, {}).items():
             key = f"{name}:{moment}"
-            moments[key] = _plain(value)
+            moments[key] = _copied(value)
             layout[key] = [distributed.first_row(value), *value.shape] if value.dim() else []
-    header = {"layout": json.dumps(layout, sort_keys=True)}
-    save_file(trained, _file(folder, "trainable"), metadata=header)
-    save_file(moments, _file(folder, "optimizer"), metadata=header)
-    tensors, values = capture_random_state()
+    return Staged(trained=trained, moments=moments, layout=layout, random=capture_random_state())
+
+
+def write_tensors(folder: Path, staged: Staged) -> None:
+    """The files of this rank."""
+    header = {"layout": json.dumps(staged.layout, sort_keys=True)}
+    save_file(staged.trained, _file(folder, "trainable"), metadata=header)
+    save_file(staged.moments, _file(folder, "optimizer"), metadata=header)
+    tensors, values = staged.random
     save_file(tensors, _file(folder, "random"), metadata={"values": json.dumps(values)})
 
 
@@ -205,8 +218,9 @@ class _Pieces:
             raise StageFailure("RESUME_DRIFT", f"{name}: {filled} rows of {local.shape[0]} found")
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    return distributed.local_part(tensor).detach().cpu().contiguous()
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    local = distributed.local_part(tensor).detach()
+    return local.to("cpu", copy=True).contiguous()
 
 
 def _file(folder: Path, family: str) -> Path:

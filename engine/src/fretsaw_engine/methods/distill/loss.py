@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import log_softmax, one_hot
+from torch.nn.functional import cosine_similarity, log_softmax
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,16 +43,28 @@ def distillation_loss(
     count: torch.Tensor | float,
     temperature: float = 1.0,
     ce_weight: float = 0.0,
-    chunk: int = 1024,
+    hidden_weight: float = 0.0,
+    chunk: int = 512,
 ) -> DistillationLoss:
-    """The loss above from last hidden states and output heads. `chunk`: tokens whose logits exist
-    at once.
+    """The loss above from last hidden states and output heads, and `hidden_weight` times
+    `hidden_loss`. `chunk`: tokens whose logits exist at once.
     """
     loss, divergence, cross_entropy = _ChunkedDistillation.apply(
         student_TD, student_head_VD, teacher_TE, teacher_head_VE, label_T,
         1.0 / float(count), temperature, ce_weight, chunk,
     )  # fmt: skip
+    if hidden_weight:
+        loss = loss + hidden_weight * hidden_loss(student_TD, teacher_TE) / float(count)
     return DistillationLoss(loss=loss, divergence=divergence, cross_entropy=cross_entropy)
+
+
+def hidden_loss(student_TD: torch.Tensor, teacher_TD: torch.Tensor) -> torch.Tensor:
+    """Sum over tokens of 1 - cos(student, teacher), of last hidden states: the hidden-state term of
+    Puzzle's distillation (Bercovich et al., arXiv 2411.19146), here at the last layer alone, which
+    is what is kept of a teacher that is not run again. Widths must be equal.
+    """
+    cosine_T = cosine_similarity(student_TD.float(), teacher_TD.float(), dim=-1)
+    return (1 - cosine_T).sum()
 
 
 class _ChunkedDistillation(torch.autograd.Function):
@@ -77,10 +89,12 @@ class _ChunkedDistillation(torch.autograd.Function):
         sums = torch.zeros(2, dtype=torch.float64, device=student_TD.device)
         for start in range(0, student_TD.shape[0], chunk):
             part = slice(start, start + chunk)
-            student_CV = (student_TD[part] @ student_head_VD.T).float()
-            teacher_CV = (teacher_TE[part] @ teacher_head_VE.T).float()
             divergence, cross_entropy, grad_CV = _chunk_loss(
-                student_CV, teacher_CV, label_T[part], temperature, ce_weight
+                (student_TD[part] @ student_head_VD.T).float(),
+                (teacher_TE[part] @ teacher_head_VE.T).float(),
+                label_T[part],
+                temperature,
+                ce_weight,
             )
             sums += torch.stack((divergence, cross_entropy)).double()
             grad_CV *= scale
@@ -116,17 +130,23 @@ def _chunk_loss(
     ce_weight: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Sum of KL, sum of CE, and the gradient of (1-c) T^2 KL + c CE with respect to the student's
-    logits.
+    logits. Works in place, on its arguments as well: five [C, V] tensors at most.
     """
-    log_p_CV = log_softmax(teacher_CV / temperature, dim=-1)
-    log_q_CV = log_softmax(student_CV / temperature, dim=-1)
-    p_CV = log_p_CV.exp()
-    divergence = (p_CV * (log_p_CV - log_q_CV)).sum()
-    log_q1_CV = log_q_CV if temperature == 1.0 else log_softmax(student_CV, dim=-1)
+    log_q1_CV = log_softmax(student_CV, dim=-1)
     cross_entropy = -log_q1_CV.gather(1, label_C[:, None]).sum()
+    if temperature == 1.0:
+        log_q_CV = log_q1_CV
+    else:
+        log_q_CV = log_softmax(student_CV.div_(temperature), dim=-1)
+    # The gradient begins as c (q_1 - label) in the student's own memory.
+    grad_CV = torch.exp(log_q1_CV, out=student_CV).mul_(ce_weight)
+    minus_C = torch.full_like(label_C, -ce_weight, dtype=grad_CV.dtype)
+    grad_CV.scatter_add_(1, label_C[:, None], minus_C[:, None])
+    del log_q1_CV
+
+    log_p_CV = log_softmax(teacher_CV.div_(temperature), dim=-1)
+    p_CV = torch.exp(log_p_CV, out=teacher_CV)
+    divergence = log_p_CV.sub_(log_q_CV).mul_(p_CV).sum()
     # dKL/dz = (q - p) / T
-    grad_CV = (log_q_CV.exp() - p_CV) * ((1 - ce_weight) * temperature)
-    if ce_weight:
-        onehot_CV = one_hot(label_C, student_CV.shape[1])
-        grad_CV += ce_weight * (log_q1_CV.exp() - onehot_CV)
+    grad_CV.add_(log_q_CV.exp_().sub_(p_CV), alpha=(1 - ce_weight) * temperature)
     return divergence, cross_entropy, grad_CV

@@ -10,15 +10,17 @@ from transformers import Trainer, TrainingArguments
 
 from fretsaw_engine.job import StageFailure
 from fretsaw_engine.methods.distill import rows as planning
-from fretsaw_engine.methods.distill.models import CachedTeacher, Student, Teacher, worth_caching
+from fretsaw_engine.methods.distill.known import KnownStates, worth_keeping
 from fretsaw_engine.training import distributed
-from fretsaw_engine.training.frozen import freeze_experts
 from fretsaw_engine.training.loop import ResumableTrainer, Session, common_arguments
 from fretsaw_engine.training.settings import require
+from fretsaw_engine.training.spikes import SpikeGuard
 
 if TYPE_CHECKING:
-    from fretsaw_engine.data.packed import Packed
+    from fretsaw_engine.data.stored import StoredRows
     from fretsaw_engine.job import Job
+    from fretsaw_engine.methods.distill.pair import Pair
+    from fretsaw_engine.training.context import Context
 
 PROBE_ROWS = 4
 
@@ -37,9 +39,11 @@ class DistillSettings:
     max_grad_norm: float = 1.0
     temperature: float = 1.0
     ce_weight: float = 0.0
+    hidden_weight: float = 0.0
+    spike_factor: float = 10.0
     seed: int = 1
     snapshot_every: int = 50
-    chunk: int = 2048
+    chunk: int = 512
 
     def __post_init__(self) -> None:
         require(self.tokens > 0, "tokens must be above 0")
@@ -47,109 +51,113 @@ class DistillSettings:
         require(self.batch_size > 0, "batch_size must be above 0")
         require(self.temperature > 0, "temperature must be above 0")
         require(0 <= self.ce_weight <= 1, "ce_weight must be from 0 to 1")
+        require(self.hidden_weight >= 0, "hidden_weight must not be below 0")
+        require(self.spike_factor > 1, "spike_factor must be above 1")
         require(0 <= self.warmup < 1, "warmup is a share of the steps")
         require(self.snapshot_every > 0, "snapshot_every must be above 0")
         require(self.chunk > 0, "chunk must be above 0")
+
+    @property
+    def loss(self) -> dict[str, Any]:
+        """What `distillation_loss` is told."""
+        return {
+            "temperature": self.temperature,
+            "ce_weight": self.ce_weight,
+            "hidden_weight": self.hidden_weight,
+            "chunk": self.chunk,
+        }
 
 
 class DistillTrainer(ResumableTrainer, Trainer):
     """Trainer whose loss compares the student with a teacher."""
 
-    teacher: Teacher
+    known: KnownStates | None = None
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         # fully_shard averages gradients over ranks; the count is that of all ranks.
         count = num_items_in_batch / distributed.world_size()
-        result = model(inputs, self.teacher.states(inputs), self.teacher.head, count)
+        result = model(inputs, count, None if self.known is None else self.known.of(inputs))
         return (result.loss, {}) if return_outputs else result.loss
 
     def _move_model_to_device(self, model: Any, device: torch.device) -> None:
-        if distributed.world_size() == 1:
+        if not distributed.is_sharded():
             super()._move_model_to_device(model, device)
 
 
 def train(
-    job: Job, settings: DistillSettings, teacher: Any, student: Any, packed: Packed
-) -> tuple[Any, Session]:
-    """Train `student` (a causal language model) in place; gives it back with the session."""
+    job: Job, settings: DistillSettings, pair: Pair, stored: StoredRows, data: list[str]
+) -> Session:
+    """Train the pair's student in place. `data`: digests of the data sets."""
     chosen = planning.plan(
-        packed, tokens=settings.tokens, batch=settings.batch_size, seed=settings.seed
+        stored.sizes,
+        tokens=settings.tokens,
+        batch=settings.batch_size,
+        seed=settings.seed,
+        data=data,
     )
-    data = planning.PlannedRows(packed, chosen)
-    freeze_experts(student)
-    wrapped = Student(
-        student,
-        temperature=settings.temperature,
-        ce_weight=settings.ce_weight,
-        chunk=settings.chunk,
-    )
-    distributed.shard(wrapped, student.model.layers)
-    distributed.shard(teacher.model, teacher.model.layers)
+    args = _arguments(job, settings, chosen.steps, pair.context)
+    rows = planning.PlannedRows(stored, chosen, args.per_device_train_batch_size, pair.context)
     trainer = DistillTrainer(
-        model=wrapped,
-        args=_arguments(job, settings, chosen.steps),
-        train_dataset=data,
-        data_collator=planning.collate,
+        model=pair, args=args, train_dataset=rows, data_collator=planning.collate
     )
-    trainer.teacher = _teacher(teacher, data, chosen)
+    if worth_keeping(stored.trained_tokens, pair.width, chosen.passes):
+        trainer.known = KnownStates(pair, rows.rows, len(stored))
+    guard = SpikeGuard(factor=settings.spike_factor)
     session = Session(
         job=job,
         snapshot_every=settings.snapshot_every,
         data_digest=chosen.digest,
         consumed_at=lambda step: chosen.consumed[step],
-        probe=lambda: _probe(trainer, data),
+        probe=lambda: _probe(trainer, rows, len(stored)),
         curve=lambda logs: {
             "loss": logs["loss"],
             "tokens": chosen.consumed[trainer.state.global_step],
             "learning_rate": logs["learning_rate"],
             "grad_norm": float(logs["grad_norm"]),
         },
+        spikes={"loss": guard, "grad_norm": guard},
     )
-    trainer.attach(session)
-    trainer.train(resume_from_checkpoint=trainer.resume_folder())
-    trainer.guard.check(trainer.state.global_step)
-    return student, session
-
-
-def _teacher(model: Any, data: planning.PlannedRows, chosen: planning.Plan) -> Teacher:
-    target = distributed.device()
-    model = model.to(target) if distributed.world_size() == 1 else model
-    supervised = int((data.all_labels != planning.IGNORED).sum())
-    width = model.lm_head.weight.shape[1]
-    if worth_caching(supervised, width, chosen.passes, distributed.world_size()):
-        return CachedTeacher(model, data.rows, len(data.all_labels))
-    return Teacher(model)
+    trainer.attach(session, pair.trainable())
+    trainer.run()
+    return session
 
 
 @torch.no_grad()
-def _probe(trainer: DistillTrainer, data: planning.PlannedRows) -> float:
+def _probe(trainer: DistillTrainer, rows: planning.PlannedRows, stored: int) -> float:
     """Loss over the first rows of the data, whatever the plan."""
-    count = min(PROBE_ROWS, len(data.all_labels))
-    batch = {k: v.to(distributed.device()) for k, v in data.rows(list(range(count))).items()}
-    model: Any = trainer.model
-    was_training = model.training
-    model.eval()
-    supervised = max(int((batch["labels"] != planning.IGNORED).sum()), 1)
-    loss = model(batch, trainer.teacher.states(batch), trainer.teacher.head, supervised).loss
-    model.train(was_training)
-    return float(loss)
+    pair: Any = trainer.model
+    chosen = list(range(min(PROBE_ROWS, stored)))
+    supervised = int((rows.rows(chosen)["labels"] != planning.IGNORED).sum())
+    part = None if pair.context is None else pair.context.index
+    target = distributed.device()
+    batch = {name: value.to(target) for name, value in rows.rows(chosen, part).items()}
+    was_training = pair.training
+    pair.eval()
+    known = None if trainer.known is None else trainer.known.of(batch)
+    loss = float(pair(batch, max(supervised, 1), known).loss)
+    pair.train(was_training)
+    sharing = 1 if pair.context is None else pair.context.ranks
+    return distributed.sum_over_ranks(loss) * sharing / distributed.world_size()
 
 
-def _arguments(job: Job, settings: DistillSettings, steps: int) -> TrainingArguments:
-    ranks = distributed.world_size()
-    micro = int(job.resources.get("micro_batch") or settings.batch_size // ranks)
-    if micro < 1 or settings.batch_size % (micro * ranks):
+def _arguments(
+    job: Job, settings: DistillSettings, steps: int, context: Context | None
+) -> TrainingArguments:
+    sharing = 1 if context is None else context.ranks
+    rows = distributed.world_size() // sharing  # rows that are read at once
+    micro = int(job.resources.get("micro_batch") or settings.batch_size // rows)
+    if micro < 1 or settings.batch_size % (micro * rows):
         raise StageFailure(
             "BAD_INPUT",
-            f"batch_size {settings.batch_size} is not micro_batch {micro} x {ranks} processes x n",
+            f"batch_size {settings.batch_size} is not micro_batch {micro} x {rows} processes x n",
         )
     return TrainingArguments(
         **common_arguments(job, settings.seed),
         max_steps=steps,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=settings.batch_size // (micro * ranks),
+        gradient_accumulation_steps=settings.batch_size // (micro * rows),
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule
         if settings.schedule != "constant"
