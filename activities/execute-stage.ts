@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { Failure, isFailure } from '../core/errors.ts';
 import type { KeyDocument } from '../core/keys.ts';
 import { writeAttempt, type AttemptPredicate } from '../lineage/attempt.ts';
+import { beganAtMs } from './began-at.ts';
 import { checkAllowed } from './check-allowed.ts';
 import { commandCpus } from './cpu-slots.ts';
 import { collectOutputs } from './collect-outputs.ts';
@@ -62,7 +63,7 @@ async function makeOutputs(deps: ActivityDeps, request: StageRequest, pulse: Pul
   if (taken.kind === 'stored') return { kind: 'stored' };
   try {
     const outputs = document.kind === 'import' ? await importArtifact(work) : await runJob(work, taken);
-    await note(work, taken, { startedAt: taken.startedAt, outcome: 'done', outputs });
+    await note(work, taken, { startedAt: await startOf(work, taken), outcome: 'done', outputs });
   } catch (error) {
     await noteFailure(work, taken, error);
     throw error;
@@ -125,7 +126,13 @@ async function noteFailure(work: Work, taken: TakenAttempt, error: unknown): Pro
       : isFailure(error)
         ? { code: error.code, message: error.message }
         : ({ code: 'ENGINE_BUG', message: String(error) } as const);
-  await note(work, taken, { startedAt: taken.startedAt, outcome: 'failed', failure }).catch(() => undefined);
+  const startedAt = await startOf(work, taken);
+  await note(work, taken, { startedAt, outcome: 'failed', failure }).catch(() => undefined);
+}
+
+/** One that never left its scheduler's queue has cost nothing. */
+async function startOf({ launcher }: Work, { folder, startedAt }: TakenAttempt): Promise<string> {
+  return new Date((await beganAtMs(launcher, folder, startedAt)) ?? Date.now()).toISOString();
 }
 
 type Ending = Pick<AttemptPredicate, 'startedAt' | 'outcome' | 'failure' | 'outputs'>;

@@ -74,6 +74,10 @@ export class JobFolder {
   get script(): string {
     return join(this.path, 'job.sbatch');
   }
+  /** Written by a queued job when its turn has come. */
+  get began(): string {
+    return join(this.path, 'began');
+  }
   /** The object that a Kubernetes cluster was given. */
   get object(): string {
     return join(this.path, 'object.json');

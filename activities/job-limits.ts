@@ -1,6 +1,7 @@
 import { hexOf } from '../core/digest.ts';
 import { Failure, type FailureCode } from '../core/errors.ts';
 import { listAttempts } from '../lineage/attempt.ts';
+import { beganAtMs } from './began-at.ts';
 import type { Work } from './execute-stage.ts';
 import type { JobSigns } from './job-events.ts';
 import type { StageRequest } from './stage-request.ts';
@@ -24,21 +25,21 @@ interface Use {
 /** What one attempt may use of time, and how long its job may be silent. */
 export class JobLimits {
   readonly #request: StageRequest;
-  readonly #startedAtMs: number;
+  #beganAtMs: number | undefined;
   /** GPU hours of the attempts before. */
   readonly #spentBefore: number;
   #isTold = false;
 
-  private constructor(request: StageRequest, startedAtMs: number, spentBefore: number) {
+  private constructor(request: StageRequest, beganAtMs: number | undefined, spentBefore: number) {
     this.#request = request;
-    this.#startedAtMs = startedAtMs;
+    this.#beganAtMs = beganAtMs;
     this.#spentBefore = spentBefore;
-    this.#isTold = this.#uses(startedAtMs).some(({ share }) => share >= toldAt);
+    this.#isTold = this.#uses(beganAtMs ?? Date.now()).some(({ share }) => share >= toldAt);
   }
 
-  static async open({ deps, request }: Work, taken: TakenAttempt): Promise<JobLimits> {
-    const startedAtMs = Date.parse(taken.startedAt);
-    if (request.budget?.gpu_hours === undefined) return new JobLimits(request, startedAtMs, 0);
+  static async open({ deps, request, launcher }: Work, taken: TakenAttempt): Promise<JobLimits> {
+    const began = await beganAtMs(launcher, taken.folder, taken.startedAt);
+    if (request.budget?.gpu_hours === undefined) return new JobLimits(request, began, 0);
     const attempts = await listAttempts(deps.store.documents, request.key);
     const spent = attempts.map(
       ({ startedAt, finishedAt, resources }) =>
@@ -46,9 +47,14 @@ export class JobLimits {
     );
     return new JobLimits(
       request,
-      startedAtMs,
+      began,
       spent.reduce((sum, each) => sum + each, 0),
     );
+  }
+
+  /** A queued job's turn has come: its time runs from here. */
+  begin(atMs: number | undefined): void {
+    this.#beganAtMs ??= atMs;
   }
 
   /** What is over its limit now. */
@@ -68,7 +74,7 @@ export class JobLimits {
 
   #uses(nowMs: number): Use[] {
     const { budget, resources } = this.#request;
-    const wall = hours(nowMs - this.#startedAtMs);
+    const wall = hours(nowMs - (this.#beganAtMs ?? nowMs));
     const uses: Use[] = [];
     if (budget?.hours !== undefined) {
       uses.push(useOf('TIMEOUT', { used: wall, limit: budget.hours, unit: 'h of wall clock' }));

@@ -1,6 +1,7 @@
 import { CancelledFailure } from '@temporalio/common';
 import { writeFile } from 'node:fs/promises';
 import { Failure, isFailure } from '../core/errors.ts';
+import { beganAtMs } from './began-at.ts';
 import type { Work } from './execute-stage.ts';
 import type { JobFolder } from './job-folder.ts';
 import { readSigns } from './job-events.ts';
@@ -47,6 +48,7 @@ export async function superviseJob(work: Work, taken: TakenAttempt): Promise<voi
       }
       await upload(work, folder);
     });
+    limits.begin(await beganAtMs(launcher, folder, taken.startedAt));
     const warning = limits.takeWarning(Date.now());
     if (warning !== undefined) await tellBudget(work, warning);
     const breach = limits.breach(signs, Date.now());

@@ -67,7 +67,7 @@ describe('a pool', { timeout: 300_000 }, () => {
   });
 
   test('is waited for by name and time; a job outlives its worker and the next one finds it', async () => {
-    rig.write('a.yaml', spec(rig.folder, 25));
+    rig.write('a.yaml', spec(rig.folder, 12));
     const run = rig.start(['run', 'a.yaml', '--wait-for-pools']);
     let told = '';
     run.child.stderr?.on('data', (chunk: Buffer) => (told += chunk.toString()));

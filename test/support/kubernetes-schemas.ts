@@ -1,4 +1,4 @@
-import { Ajv } from 'ajv';
+import { Ajv, type ValidateFunction } from 'ajv';
 import { readFileSync } from 'node:fs';
 
 interface Definitions {
@@ -50,8 +50,12 @@ function jobSetFaults(set: JobSetLike): string[] {
   return [...faultsOf(excerpts.JobSet, set), ...jobs.flatMap(kubernetesFaults)];
 }
 
+const compiled = new Map<string, ValidateFunction>();
+
 function faultsOf(schema: object, value: unknown): string[] {
-  const isRight = ajv.compile(schema);
+  const name = '$ref' in schema ? String(schema.$ref) : JSON.stringify(schema);
+  const isRight = compiled.get(name) ?? ajv.compile(schema);
+  compiled.set(name, isRight);
   if (isRight(value)) return [];
   return (isRight.errors ?? []).map(({ instancePath, message }) => `${instancePath}: ${message ?? ''}`);
 }

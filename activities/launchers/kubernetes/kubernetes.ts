@@ -94,7 +94,7 @@ export class KubernetesLauncher implements Launcher {
 
 /** Kueue takes a job's place by suspending it; one that has never begun still waits for its first. */
 async function wasPreempted({ isSuspended }: ClusterJob, folder: JobFolder): Promise<boolean> {
-  return isSuspended && (await exists(folder.log));
+  return isSuspended && (await exists(folder.began));
 }
 
 function causeOfPod({ name, disruption, isOutOfMemory }: ClusterPod): JobCause | undefined {

@@ -6,7 +6,7 @@ import type { Shape } from '../shape.ts';
  * The first process of a container. A signal goes to it alone, so it passes SIGTERM on and waits again: a wait ends early when a signal
  * comes. What the job writes goes into the job folder; the first pod notes the exit code in one write.
  */
-const wrapper = `exec >> "$1" 2>&1; note=$2; shift 2
+const wrapper = `exec >> "$1" 2>&1; note=$2; touch "$3"; shift 3
 "$@" & child=$!
 trap 'kill -TERM "$child" 2> /dev/null' TERM INT
 code=0; wait "$child" || code=$?
@@ -26,7 +26,7 @@ export interface PodCommandOptions {
 /** The container's command. Kubernetes puts the pod's number in place of $(JOB_COMPLETION_INDEX). */
 export function podCommand(folder: JobFolder, command: JobCommand, options: PodCommandOptions): string[] {
   const argv = command.ranks > 1 ? torchrun(folder, options) : [...command.argv].map(literal);
-  return ['/bin/sh', '-c', literal(wrapper), 'fretsaw-job', folder.log, folder.exit, ...argv];
+  return ['/bin/sh', '-c', literal(wrapper), 'fretsaw-job', folder.log, folder.exit, folder.began, ...argv];
 }
 
 /** @see https://docs.pytorch.org/docs/stable/elastic/run.html */

@@ -32,6 +32,7 @@ export function jobScript(folder: JobFolder, command: JobCommand, options: Scrip
     ...Object.entries(command.env).map(([key, value]) => `export ${key}=${quote(value)}`),
     ...(shape.nodes > 1 ? rendezvous : []),
     '',
+    `touch ${quote(folder.began)}`,
     'trap : TERM INT # for the steps; this script goes on to note how they ended',
     'code=0',
     `srun ${stepOptions(shape, options).join(' ')} \\`,

@@ -149,7 +149,7 @@ test('a JobSet is preempted by its queue, looked for by its own kind, and remove
   await of.start(folder, command(folder, 64));
   expect(await of.poll(folder)).toBe('running'); // suspended, and never begun: it waits for Kueue
   api.suspend(name, false);
-  writeFileSync(folder.log, 'began\n');
+  writeFileSync(folder.began, '');
   expect(await of.poll(folder)).toBe('running');
   api.suspend(name, true);
   expect(await of.poll(folder)).toBe('ended');

@@ -196,7 +196,7 @@ dist.destroy_process_group()
     await launcher().start(job, shell(job, 'while [ ! -e go ]; do sleep 0.1; done'));
     const elsewhere = join(folder, 'elsewhere.conf');
     const conf = readFileSync(rig.env['SLURM_CONF'] ?? '', 'utf8');
-    writeFileSync(elsewhere, conf.replace(/^SlurmctldPort=.*$/m, 'SlurmctldPort=1'));
+    writeFileSync(elsewhere, conf.replace(/^SlurmctldPort=.*$/m, 'SlurmctldPort=1\nMessageTimeout=2'));
     const away = new SlurmLauncher({
       client: new SlurmClient({ env: { ...rig.env, SLURM_CONF: elsewhere }, pollMs: 100 }),
       settings,
