@@ -89,6 +89,17 @@ describe('Terraform', () => {
     expect([checked.status, checked.stdout]).toEqual([0, '']);
   });
 
+  test('makes a policy of each file of infra/iam, for its bucket and prefix', () => {
+    const files = readdirSync(join(infra, 'iam')).filter((name) => name.endsWith('.json'));
+    const parts = /parts = toset\((\[.*?\])\)/.exec(text('terraform', 'iam.tf'))?.[1] ?? '[]';
+    expect((JSON.parse(parts) as string[]).map((part) => `${part}.json`).sort()).toEqual(files.sort());
+    for (const file of files) {
+      const policy = text('iam', file).replaceAll('BUCKET', 'example').replaceAll('PREFIX', 'store');
+      expect(JSON.parse(policy)).toMatchObject({ Version: '2012-10-17' });
+      expect(policy).toContain('arn:aws:s3:::example/store/');
+    }
+  });
+
   test('asks for the search attributes that a self-hosted namespace has', () => {
     const cloud = [...text('terraform', 'temporal.tf').matchAll(/^ {4}(Fretsaw\w+)\s+= "(\w+)"$/gm)];
     const own = [...text('temporal', 'namespace.sh').matchAll(/^(Fretsaw\w+) (\w+)$/gm)];
