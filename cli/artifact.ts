@@ -11,15 +11,16 @@ import { homePaths, openHomeStore } from '../workers/home.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
 import { configForms, perLayerConfig, type ConfigForm } from './config-form.ts';
 import { findArtifact } from './find-artifact.ts';
+import { printTensor } from './artifact-tensor.ts';
 import { columns, sizeText } from './table.ts';
 
-/** `fretsaw artifact ls [<artifact>] | cat <artifact> <path> | record <artifact> | export <artifact> <folder>`. */
+/** `fretsaw artifact ls [<artifact>] | cat <artifact> <path> | tensor <artifact> <name> | record <artifact> | export <artifact> <folder>`. */
 export const command: Command = {
   async run(invocation) {
     const { values, positionals } = parseArgs({
       args: invocation.args,
       allowPositionals: true,
-      options: { 'config-form': { type: 'string', default: 'puzzle' } },
+      options: { 'config-form': { type: 'string', default: 'puzzle' }, expert: { type: 'string' } },
     });
     const store = openHomeStore(homePaths(invocation.env, invocation.cwd));
     const [verb, artifact, target, ...more] = positionals;
@@ -30,7 +31,10 @@ export const command: Command = {
     else if (verb === 'cat') await printFile(question, needed(artifact, 'artifact'), needed(target, 'path'));
     else if (verb === 'record' && target === undefined)
       await printRecord(question, needed(artifact, 'artifact'));
-    else if (verb === 'export') {
+    else if (verb === 'tensor') {
+      const names = { artifact: needed(artifact, 'artifact'), name: needed(target, 'name') };
+      await printTensor({ ...question, ...names, expert: values.expert });
+    } else if (verb === 'export') {
       const form = parseForm(values['config-form']);
       await exportArtifact(question, {
         artifact: needed(artifact, 'artifact'),
@@ -38,7 +42,9 @@ export const command: Command = {
         form,
       });
     } else
-      throw new UsageError(`expected ls, cat, record or export, found ${positionals.join(' ') || 'nothing'}`);
+      throw new UsageError(
+        `expected ls, cat, tensor, record or export, found ${positionals.join(' ') || 'nothing'}`,
+      );
     return exitCodes.ok;
   },
 };

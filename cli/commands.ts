@@ -129,9 +129,9 @@ Example:
   },
   {
     name: 'artifact',
-    summary: 'list artifacts, print a file or the record of one, or copy one out of the store',
+    summary: 'list artifacts, print a file, a tensor or the record of one, or copy one out of the store',
     usage:
-      'fretsaw artifact ls [<artifact>] | cat <artifact> <path> | record <artifact> | export <artifact> <folder> [--config-form puzzle|per-layer]',
+      'fretsaw artifact ls [<artifact>] | cat <artifact> <path> | tensor <artifact> <name> [--expert <e>] | record <artifact> | export <artifact> <folder> [--config-form puzzle|per-layer]',
     details:
       'record prints the DSSE envelope that says how it was made; an import takes it as `record: <file>`.\n\nExample:\n  fretsaw artifact export average.checkpoint ./child\n  fretsaw artifact record average.checkpoint > child.record.json\n',
     load: () => import('./artifact.ts'),

@@ -17,6 +17,48 @@ export const storeVerbs: readonly StoreVerb[] = [
     summary: 'the place that commands given here read and write',
     load: async () => ({ run: where }),
   },
+  {
+    name: 'gc',
+    usage: '[--dry-run] [--grace <n>m|h|d] [--runs <n>]',
+    summary: 'remove what no release, pin or run keeps',
+    load: async () => (await import('./store-gc.ts')).command,
+  },
+  {
+    name: 'verify',
+    usage: '[--bytes [--resume] [--mb-per-s <n>]]',
+    summary: 'whether everything that is kept is right; what is broken goes to quarantine',
+    load: async () => (await import('./store-verify.ts')).command,
+  },
+  {
+    name: 'repair',
+    usage: '--from <place>',
+    summary: 'artifacts that lack bytes get them from another store',
+    load: async () => (await import('./store-repair.ts')).command,
+  },
+  {
+    name: 'rm',
+    usage: '<artifact> --tombstone --reason <text>',
+    summary: 'remove an artifact for good; its lineage stays',
+    load: async () => (await import('./store-rm.ts')).command,
+  },
+  {
+    name: 'pin',
+    usage: '<name> <artifact>',
+    summary: 'keep an artifact whatever refers to it',
+    load: async () => (await import('./store-pin.ts')).pin,
+  },
+  {
+    name: 'unpin',
+    usage: '<name>',
+    summary: 'no longer keep it',
+    load: async () => (await import('./store-pin.ts')).unpin,
+  },
+  {
+    name: 'du',
+    usage: '[--by run|stage]',
+    summary: 'what takes the room, and what is shared',
+    load: async () => (await import('./store-du.ts')).command,
+  },
 ];
 
 /** `fretsaw store <verb> ...`: looks after the store itself; each verb reads its own arguments. */

@@ -9,6 +9,7 @@ import type { ObjectBackend } from './object-backend.ts';
 import { checkFilePath, digestsOf, objectNames } from './object-names.ts';
 import type { PieceIndex } from './pieces/piece-index.ts';
 import { checkPromise, finish, putFiles } from './put-files.ts';
+import { readTensor } from './read-tensor.ts';
 import { sha256Bytes } from './sha256.ts';
 import type { Artifacts, Manifest, PutOptions } from './store.ts';
 import { missingFiles, readFileBytes } from './stored-files.ts';
@@ -103,6 +104,7 @@ export function createArtifacts(
       if (file === undefined) throw new Failure('NOT_FOUND', `${digest} has no file ${JSON.stringify(path)}`);
       return readFileBytes(backend, file);
     },
+    readTensor: async (digest, tensor) => readTensor(backend, await known(digest), tensor),
     view: async (digest) => views.view(digest, () => known(digest)),
     export: async (digest, folder) => views.export(await known(digest), folder),
     async list() {

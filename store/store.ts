@@ -30,6 +30,15 @@ export interface PutOptions {
   expected?: readonly FileEntry[];
 }
 
+/** A tensor as its safetensors file (`file`) has it: row-major, little-endian. */
+export interface StoredTensor {
+  file: string;
+  name: string;
+  dtype: string;
+  shape: number[];
+  bytes: Uint8Array;
+}
+
 export interface Artifacts {
   /** Stores every file below `folder` (symbolic links that leave it: UNSAFE_PATH), manifest last. */
   putFolder(folder: string, options: PutOptions): Promise<ArtifactRef>;
@@ -46,6 +55,8 @@ export interface Artifacts {
   missingMany(digests: readonly Digest[]): Promise<ReadonlyMap<Digest, string[]>>;
   /** One file, verified. NOT_FOUND, CORRUPT. */
   readFile(digest: Digest, path: string): Promise<Uint8Array>;
+  /** One tensor of a checkpoint, or one expert's row of it, verified, without the rest. NOT_FOUND, BAD_INPUT. */
+  readTensor(digest: Digest, tensor: { name: string; expert?: number }): Promise<StoredTensor>;
   /** A read-only folder with all files, verified, made once and shared; returns its path. */
   view(digest: Digest): Promise<string>;
   /** A private, writable copy at `folder`, which must not exist. */

@@ -27,9 +27,14 @@ export function readTensorFile(readAt: ReadAt, sizeBytes: number): TensorFile | 
   if (sizeBytes < 8) return undefined;
   const length = Number(readAt(0, 8).readBigUInt64LE());
   if (length < 2 || length > maxHeaderBytes || 8 + length > sizeBytes) return undefined;
-  const header = parseObject(readAt(8, length).toString('utf8'));
+  return parseTensorFile(readAt(8, length), sizeBytes);
+}
+
+/** The same from the header's JSON. */
+export function parseTensorFile(json: Buffer, sizeBytes: number): TensorFile | undefined {
+  const header = parseObject(json.toString('utf8'));
   if (header === undefined) return undefined;
-  const dataStart = 8 + length;
+  const dataStart = 8 + json.length;
   const tensors: TensorEntry[] = [];
   for (const [name, value] of Object.entries(header)) {
     if (name === '__metadata__') continue;
