@@ -35,9 +35,9 @@ describe('a plan', () => {
   });
 
   it('fills every default in', () => {
-    expect(stageOf(puzzle, 'experts').with).toEqual({ metric: 'reap', seed: 1 });
+    expect(stageOf(puzzle, 'experts').with).toEqual({ metric: 'reap', min_tokens_per_expert: 32, seed: 1 });
     expect(stageOf(puzzle, 'onnx').resources).toEqual({ cpus: 1, gpus: 0 });
-    expect(stageOf(puzzle, 'onnx').retry).toEqual({ attempts: 3 });
+    expect(stageOf(puzzle, 'onnx').retry).toEqual({ attempts: 3, stalled: { seconds: 600, times: 20 } });
   });
 
   it('keeps the type of a param that stands alone, and makes text of one inside text', () => {
