@@ -10,11 +10,13 @@ const known = new Set(
   times seconds hours gpu_hours generation outputs digest type sizeBytes code message details request ready known hits
   requests failed name outcome stages after by result summary state counts cached ran cancelled blocked problems
   finishedAt outcomes owner pid host started
-  attempt exit`.split(/\s+/),
+  attempt exit approve by reason leaves`.split(/\s+/),
 );
 /** Of the SDK's own markers. */
 const ofTemporal = new Set(
-  'seq attempt activity_id activity_type complete_time backoff original_schedule_time seconds nanos'.split(' '),
+  'seq attempt activity_id activity_type complete_time backoff original_schedule_time seconds nanos id deprecated'.split(
+    ' ',
+  ),
 );
 const largestPayload = 64 * 1024;
 
@@ -44,10 +46,12 @@ function* fieldsIn(value: unknown): Generator<string> {
 
 /** Recorded when failures still carried their job's folder and last lines. */
 function isOldDetail(text: string): boolean {
-  return /^\{"attempt":\d+,"folder":"[^"]*","log":""\}$/.test(text);
+  return /^\{"attempt":\d+,"folder":"[^"]*",("exit":(null|\d+),)?"log":""\}$/.test(text);
 }
 
-test.each(readdirSync(folder))('%s holds names, numbers and digests in its payloads, and nothing else', (file) => {
+const files = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+
+test.each(files.filter((name) => name.endsWith('.json')))('%s holds names, numbers and digests in its payloads, and nothing else', (file) => {
   const history: unknown = JSON.parse(readFileSync(new URL(file, folder), 'utf8'));
   const payloads = [...payloadsIn(history)];
   expect(payloads.length).toBeGreaterThan(1);

@@ -6,6 +6,12 @@ parts="slurmd.n1 slurmd.n2 slurmd.n3 slurmctld munged"
 if squeue --noheader --format=%i > "$dir/left" 2> /dev/null; then
   xargs --no-run-if-empty scancel --signal=KILL --full < "$dir/left" 2> /dev/null || true
 fi
+# A step whose slurmd was killed has nobody left to report to, and waits for ever. All work in this directory.
+for process in /proc/[0-9]*; do
+  if [ "$(cat "$process/comm" 2> /dev/null)" = slurmstepd ] && [ "$(readlink "$process/cwd")" = "$dir" ]; then
+    kill -KILL "${process#/proc/}" 2> /dev/null || true
+  fi
+done
 for signal in TERM KILL; do
   for part in $parts; do
     if [ -f "$dir/$part.started" ]; then kill -"$signal" "$(cat "$dir/$part.started")" 2> /dev/null || true; fi
