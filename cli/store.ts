@@ -59,6 +59,24 @@ export const storeVerbs: readonly StoreVerb[] = [
     summary: 'what takes the room, and what is shared',
     load: async () => (await import('./store-du.ts')).command,
   },
+  {
+    name: 'push',
+    usage: '<to> [--run <run>]...',
+    summary: 'copy to another store what it does not have: all, or what these runs made',
+    load: async () => (await import('./store-copy.ts')).push,
+  },
+  {
+    name: 'pull',
+    usage: '<from> [--run <run>]...',
+    summary: 'the same from another store',
+    load: async () => (await import('./store-copy.ts')).pull,
+  },
+  {
+    name: 'copy',
+    usage: '<from> <to> [--run <run>]...',
+    summary: 'the same between two others',
+    load: async () => (await import('./store-copy.ts')).copy,
+  },
 ];
 
 /** `fretsaw store <verb> ...`: looks after the store itself; each verb reads its own arguments. */
