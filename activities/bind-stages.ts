@@ -86,15 +86,24 @@ interface Found {
   recompute: StageRequest['recompute'];
 }
 
-type Limits = Pick<StageRequest, 'answers' | 'stall' | 'budget' | 'rankBatch' | 'approve'>;
+type Limits = Pick<StageRequest, 'answers' | 'stall' | 'budget' | 'rankBatch' | 'approve' | 'fromStep'>;
 
-function limitsOf({ kind, with: settings, retry, budget, approve, resources }: PlannedStage): Limits {
+function limitsOf({
+  kind,
+  with: settings,
+  retry,
+  budget,
+  approve,
+  fromStep,
+  resources,
+}: PlannedStage): Limits {
   const sequences = kindNamed(kind).sequencesPerStep?.(settings);
   return {
     ...(retry.on === undefined ? {} : { answers: retry.on }),
     ...(retry.stalled === undefined ? {} : { stall: retry.stalled }),
     ...(budget === undefined ? {} : { budget }),
     ...(approve === undefined ? {} : { approve }),
+    ...(fromStep === undefined ? {} : { fromStep }),
     ...(sequences === undefined ? {} : { rankBatch: Math.floor(sequences / Math.max(1, resources.gpus)) }),
   };
 }

@@ -57,6 +57,8 @@ export interface StageRequest extends Patience {
   /** When a job that has been silent counts as stalled. */
   stall?: StallLimits;
   budget?: StageBudget;
+  /** Of the first so many attempts, resume from no later snapshot than this step's. */
+  fromStep?: { step: number; attempts: number };
   /** A person must agree before it is started: the question to ask. */
   approve?: string;
   resources: StageResources;

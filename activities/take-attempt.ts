@@ -2,9 +2,11 @@ import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isFailure } from '../core/errors.ts';
 import { listAttempts, readAttempt } from '../lineage/attempt.ts';
+import type { StoredSnapshot } from '../store/store.ts';
 import type { Work } from './execute-stage.ts';
 import { JobFolder, exists } from './job-folder.ts';
 import { uploadSnapshots } from './snapshot-upload.ts';
+import type { StageRequest } from './stage-request.ts';
 import { stopGraceSeconds } from './supervise-job.ts';
 
 export interface ResumePoint {
@@ -98,6 +100,11 @@ async function waitOut({ request, pulse }: Work): Promise<void> {
   }
 }
 
+/** What was made after a person's choice of a step counts again: it came of that step. */
+function isTooLate({ step, attempt }: StoredSnapshot, { fromStep }: StageRequest): boolean {
+  return fromStep !== undefined && step > fromStep.step && attempt <= fromStep.attempts;
+}
+
 /**
  * The newest snapshot whose every byte is there and right, and from which no attempt has found that it
  * was not where the snapshot says.
@@ -109,7 +116,7 @@ async function newestGoodSnapshot({ deps, request }: Work): Promise<ResumePoint 
     const isDrifted = drifted.some(
       ({ resumedFrom }) => resumedFrom?.attempt === snapshot.attempt && resumedFrom.step === snapshot.step,
     );
-    if (isDrifted) continue;
+    if (isDrifted || isTooLate(snapshot, request)) continue;
     try {
       if ((await deps.store.artifacts.missing(snapshot.artifact.digest)).length > 0) continue;
       const path = await deps.store.artifacts.view(snapshot.artifact.digest);

@@ -82,6 +82,38 @@ Example:
     load: () => import('./cancel.ts'),
   },
   {
+    name: 'retry',
+    summary: 'run an earlier run again, or one stage of it with something changed',
+    usage:
+      'fretsaw retry <run> [<stage>] [--with <name>=<value>]... [--resource <name>=<value>]... [--from-snapshot <step>] [--reason <text>]',
+    details: `Options:
+  --with name=value      ask for something else: a new key, which continues from the old one's newest snapshot
+  --resource name=value  another number of gpus, cpus, a smaller micro_batch: the same key
+  --from-snapshot <step> go on from this snapshot instead of the newest
+  --reason <text>        kept with the run
+
+Example:
+  fretsaw retry last distill --with learning_rate=1e-4 --reason "the loss was NaN"
+`,
+    load: () => import('./retry.ts'),
+  },
+  {
+    name: 'fork',
+    summary: 'write a new spec that begins as a run: what stays the same is taken from the store',
+    usage: 'fretsaw fork <run> <new spec>',
+    details: 'Example:\n  fretsaw fork last specs/smaller.yaml\n',
+    load: () => import('./fork.ts'),
+  },
+  {
+    name: 'accept',
+    summary: "let an old record's outputs count for a stage that now has another key",
+    usage:
+      'fretsaw accept <old record> --spec <spec> --for <stage> --reason <text> [--profile <name>] [--by <name>]',
+    details:
+      'A record is named by the first digits of its key; explain tells the nearest. Who and why are kept in the new record.\n\nExample:\n  fretsaw accept 41b06a --spec specs/gpt-oss-puzzle-88b.yaml --for prompts --reason "only a comment changed"\n',
+    load: () => import('./accept.ts'),
+  },
+  {
     name: 'pause',
     summary: 'stop working on a run or a stage for now; training takes a snapshot first',
     usage: 'fretsaw pause <run> [<stage>] [--reason <text>] [--by <name>]',

@@ -143,7 +143,15 @@ function describeMaking({ making, waste }: Extract<Origin, { kind: 'made' }>): s
     waste.attempts > 1 ? `${waste.attempts} attempts, ${secondsText(waste.wastedSeconds)} lost of ` : '';
   const where = last === undefined ? '' : ` on ${last.host} (${last.launcher})`;
   const code = last === undefined ? '' : `; code ${shortDigest(last.code)}`;
+  const accepted = making.predicate.accepted;
+  const word =
+    accepted === undefined
+      ? []
+      : [
+          `accepted: what ${shortDigest(accepted.key)} made, by ${accepted.by} at ${accepted.at}: ${accepted.reason}`,
+        ];
   return [
+    ...word,
     `${document.kind} version ${document.version}, run ${run}, ${tries}${secondsText(waste.totalSeconds)}${where}${code}`,
     `record ${recordName(making)}${supersedes === undefined ? '' : `, supersedes ${supersedes.generation}: ${supersedes.reason}`}`,
   ];

@@ -167,6 +167,7 @@ async function writeStart({ plan, choice, store }: LiveRun, run: string, planDig
     host: hostname(),
     fretsaw: version,
     ...(choice.recompute === undefined ? {} : { recompute: choice.recompute }),
+    ...(choice.retry === undefined ? {} : { retry: choice.retry }),
   });
 }
 

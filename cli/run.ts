@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { Plan } from '../compiler/plan.ts';
+import type { RunRetry } from '../lineage/run.ts';
 import { homePaths, openHomeStore } from '../workers/home.ts';
 import { kindVersions } from '../workers/kind-versions.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
@@ -15,6 +16,8 @@ export interface RunChoice {
   profile?: string;
   params: Record<string, string>;
   recompute?: { stage: string; reason: string };
+  /** Another try of an earlier run. */
+  retry?: RunRetry;
   maxInFlight: number;
   /** Start although nobody serves a pool that a stage asks for. */
   waitForPools: boolean;

@@ -22,7 +22,10 @@ export function bindKey(
     kind: stage.kind,
     version,
     with: stage.kind === 'import' ? importSettings(stage) : stage.with,
-    inputs: mapValues(stage.inputs, (input) => inputDigests(input, resolve)),
+    inputs: {
+      ...mapValues(stage.inputs, (input) => inputDigests(input, resolve)),
+      ...(stage.continues === undefined ? {} : { continues: stage.continues.artifact }),
+    },
   };
 }
 

@@ -2,6 +2,7 @@ import type { ArtifactType } from '../core/artifact.ts';
 import type { Json } from '../core/canonical-json.ts';
 import type { Digest } from '../core/digest.ts';
 import type { FailureAnswer, FailureCode } from '../core/errors.ts';
+import type { StageKey } from '../core/keys.ts';
 
 /** Where an input comes from: an output of a stage of the same plan. */
 export interface Source {
@@ -59,6 +60,10 @@ export interface PlannedStage {
   budget?: Budget;
   /** A person must agree before it is run: the question. */
   approve?: string;
+  /** Where it goes on from: a snapshot of another key. It becomes the input `continues` of the key. */
+  continues?: { artifact: Digest; key: StageKey; attempt: number; step: number };
+  /** Of the attempts so far, resumes from no later snapshot than this step's. Not part of the key. */
+  fromStep?: { step: number; attempts: number };
   /** Names of the secrets that the worker must resolve. */
   secrets: readonly string[];
 }

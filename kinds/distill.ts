@@ -63,6 +63,7 @@ export const distillKind: Kind = {
   outputs: { checkpoint: 'checkpoint', curves: 'metrics' },
   runner: 'engine',
   deterministic: 'cpu',
+  canContinue: true,
   code: { python: ['fretsaw_engine.stages.distill'], typescript: [] },
   sequencesPerStep: (settings) => numberIn(settings, 'batch_size'),
   estimate: (input) =>

@@ -77,6 +77,8 @@ export interface Kind {
   deterministic: 'yes' | 'cpu' | 'no';
   /** Sequences of an optimiser step over all ranks, for kinds that obey `resources.micro_batch`. */
   sequencesPerStep?: (settings: Settings) => number | undefined;
+  /** Another key's snapshot can be its input `continues`. */
+  canContinue?: true;
   /** Where its code digest starts; both are followed through their own imports. */
   code: { python: readonly string[]; typescript: readonly string[] };
   /** Device seconds, undefined when nothing is known; never a guess without a source. */

@@ -155,6 +155,7 @@ export const pretrainKind: Kind = {
   outputs: { checkpoint: 'checkpoint', curves: 'metrics' },
   runner: 'engine',
   deterministic: 'cpu',
+  canContinue: true,
   code: { python: ['fretsaw_engine.stages.pretrain'], typescript: [] },
   estimate: (input) =>
     tokensCost(input, productOf(input, ['steps', 'batch_size', 'sequence_length']), {

@@ -86,6 +86,7 @@ export const reinforceKind: Kind = {
   outputs: { checkpoint: 'checkpoint', curves: 'metrics', samples: 'listing' },
   runner: 'engine',
   deterministic: 'cpu',
+  canContinue: true,
   code: { python: ['fretsaw_engine.stages.reinforce'], typescript: [] },
   sequencesPerStep: (given) => {
     const [size, prompts] = [numberIn(given, 'group_size'), numberIn(given, 'prompts_per_step')];

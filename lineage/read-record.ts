@@ -72,5 +72,15 @@ export const readRecordPredicate: Read<RecordPredicate> = readPartObject(
     outputs: readOutputs,
     attempts: readList(readAttemptNote),
   },
-  { supersedes: readObject({ generation: readCount, reason: readText }) },
+  {
+    supersedes: readObject({ generation: readCount, reason: readText }),
+    accepted: readObject({
+      key: readKey,
+      domain: readText,
+      generation: readCount,
+      by: readText,
+      reason: readText,
+      at: readInstant,
+    }),
+  },
 );

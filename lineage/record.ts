@@ -28,6 +28,8 @@ export interface RecordPredicate {
   run: string;
   outputs: Record<string, ArtifactRef>;
   attempts: AttemptNote[];
+  /** By a person's word these are the outputs of that record, and no attempt was made here. */
+  accepted?: { key: StageKey; domain: string; generation: number; by: string; reason: string; at: string };
   /** Generation that this one replaces, with its reason (lost bytes, tombstone, recompute, accept). */
   supersedes?: { generation: number; reason: string };
 }

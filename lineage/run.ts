@@ -18,6 +18,17 @@ import {
 import { readArtifactRef, readKey } from './read-record.ts';
 import { parseStatement, writeStatement } from './statement.ts';
 
+/** Of which run this is another try, and what is different. */
+export interface RunRetry {
+  run: string;
+  stage?: string;
+  with: Record<string, string>;
+  resources: Record<string, string>;
+  /** The snapshot that the changed stage goes on from. */
+  continues?: { artifact: Digest; key: StageKey; attempt: number; step: number };
+  reason: string;
+}
+
 /** Who started what: `runs/<run>/started`. */
 export interface RunStarted {
   schema: 'fretsaw/run-started/v1';
@@ -29,6 +40,7 @@ export interface RunStarted {
   host: string;
   fretsaw: string;
   recompute?: { stage: string; reason: string };
+  retry?: RunRetry;
 }
 
 /** How it ended: `runs/<run>/finished/<n>`; a run that is taken up again after it failed ends again. */
@@ -64,7 +76,16 @@ const readRunStarted: Read<RunStarted> = readPartObject(
     host: readText,
     fretsaw: readText,
   },
-  { recompute: readObject({ stage: readText, reason: readText }) },
+  {
+    recompute: readObject({ stage: readText, reason: readText }),
+    retry: readPartObject(
+      { run: readText, with: readMap(readText), resources: readMap(readText), reason: readText },
+      {
+        stage: readText,
+        continues: readObject({ artifact: readDigest, key: readKey, attempt: readCount, step: readCount }),
+      },
+    ),
+  },
 );
 
 const readStageEnd: Read<RunFinished['stages'][number]> = readPartObject(

@@ -93,7 +93,10 @@ class Job:
     threads: int
     folder: Path
     resume: Snapshot | None
+    """Own snapshot to go on from, else the one of input `continues`."""
     lease_seconds: float
+    continues: bool = False
+    """`resume` is of another key: settings may differ from those that it was made with."""
     _rank: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -213,19 +216,21 @@ def read_job(path: Path) -> Job:
     outputs = {name: Path(folder) for name, folder in raw["outputs"].items()}
     for folder in outputs.values():
         folder.mkdir(parents=True, exist_ok=True)
-    resume = raw.get("resume")
+    inputs = {name: _input(value) for name, value in raw["inputs"].items()}
+    resume, continues = _resume(raw.get("resume"), inputs)
     return Job(
         key=raw["key"],
         kind=raw["kind"],
         version=raw["version"],
         attempt=raw["attempt"],
         settings=raw["with"],
-        inputs={name: _input(value) for name, value in raw["inputs"].items()},
+        inputs=inputs,
         outputs=outputs,
         resources=raw["resources"],
         threads=raw["threads"],
         folder=Path(raw["folder"]),
-        resume=None if resume is None else Snapshot(path=Path(resume["path"]), step=resume["step"]),
+        resume=resume,
+        continues=continues,
         lease_seconds=raw["lease"]["seconds"],
         _rank=int(os.environ.get("RANK", "0")),
     )
@@ -302,6 +307,20 @@ def file_sha256(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _resume(own: Any, inputs: dict[str, Any]) -> tuple[Snapshot | None, bool]:
+    """The snapshot to go on from, and whether it is another key's: an attempt's own comes first."""
+    if own is not None:
+        return Snapshot(path=Path(own["path"]), step=own["step"]), False
+    other = inputs.get("continues")
+    if not isinstance(other, Artifact):
+        return None, False
+    try:
+        note = json.loads((other.path / "snapshot.json").read_text(encoding="utf-8"))
+        return Snapshot(path=other.path, step=int(note["step"])), True
+    except (OSError, ValueError, KeyError) as error:
+        raise StageFailure("BAD_INPUT", f"input continues: {other.path}: {error}") from error
 
 
 def _input(value: Any) -> Any:

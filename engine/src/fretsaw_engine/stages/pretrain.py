@@ -222,7 +222,7 @@ def _resume(
     with torch.no_grad():
         probe = _loss(model, settings, step + 1, curriculum, renderer).cross_entropy
     drift = abs(probe - state["probe_loss"])
-    if drift > RESUME_TOLERANCE * max(1.0, abs(state["probe_loss"])):
+    if not job.continues and drift > RESUME_TOLERANCE * max(1.0, abs(state["probe_loss"])):
         raise StageFailure(
             "RESUME_DRIFT",
             f"probe loss {probe}, the snapshot says {state['probe_loss']}",
