@@ -53,6 +53,7 @@ export async function bindStages(deps: ActivityDeps, { request, ready, known }: 
       if (isReady && !queue.includes(reader)) queue.push(reader);
     }
   }
+  deps.metrics.lookedUp({ hits: bound.hits.length, misses: bound.requests.length });
   return bound;
 }
 

@@ -6,6 +6,7 @@ import type { Store } from '../store/store.ts';
 import type { CpuSlots } from './cpu-slots.ts';
 import type { JobCommand, Launcher } from './launchers/launcher.ts';
 import type { SecretReader } from './launchers/secrets.ts';
+import type { StageMetrics } from './metrics.ts';
 import type { Notice } from './notify.ts';
 import type { TaskQueues } from './run-request.ts';
 
@@ -53,6 +54,7 @@ export interface ActivityDeps {
   /** Leave outputs and snapshots in job folders after they were stored. */
   keepJobFiles: boolean;
   sha256: Sha256;
+  metrics: StageMetrics;
   /** Tells people what happens in runs; absent where nobody asked for that. */
   notifier?: (notice: Notice) => Promise<void>;
   secret: SecretReader;

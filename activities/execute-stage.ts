@@ -140,7 +140,7 @@ type Ending = Pick<AttemptPredicate, 'startedAt' | 'outcome' | 'failure' | 'outp
 async function note(work: Work, taken: TakenAttempt, ending: Ending): Promise<void> {
   const { deps, request, document, launcher } = work;
   const ranOn = await readEnvironment(taken.folder.events);
-  await writeAttempt(deps.store.documents, {
+  const attempt: AttemptPredicate = {
     schema: 'fretsaw/attempt/v1',
     key: request.key,
     run: request.run,
@@ -157,7 +157,9 @@ async function note(work: Work, taken: TakenAttempt, ending: Ending): Promise<vo
       : { resumedFrom: { attempt: taken.resume.attempt, step: taken.resume.step } }),
     ...ending,
     ...(await jobEnd(work, taken)),
-  });
+  };
+  const isNew = await writeAttempt(deps.store.documents, attempt);
+  if (isNew) await deps.metrics.attempted(request, attempt, deps.store);
 }
 
 const lastLines = 20;

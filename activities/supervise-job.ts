@@ -40,6 +40,7 @@ export async function superviseJob(work: Work, taken: TakenAttempt): Promise<voi
     if (pulse.signal.aborted) await leave(work, folder);
     const signs = await readSigns(folder.events);
     pulse.beat({ attempt: folder.attempt, ...signs.progress });
+    if (signs.progress !== undefined) work.deps.metrics.progressed(work.request, signs.progress);
     await folder.touchLease();
     await unlessStoreIsAway(async () => {
       if (Date.now() - leaseCheckedAt > leaseCheckMs) {

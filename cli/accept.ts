@@ -28,7 +28,7 @@ export const command: Command = {
     const choice = parseChoice(invocation.args);
     const document = await documentOf(choice, invocation);
     if (document === undefined) return exitCodes.usage;
-    const store = openHomeStore(homePaths(invocation.env, invocation.cwd).root);
+    const store = openHomeStore(homePaths(invocation.env, invocation.cwd));
     const from = await findKey(store, choice.record);
     const { stage, reason, by } = choice;
     const at = new Date().toISOString();
@@ -53,15 +53,15 @@ async function documentOf(choice: AcceptChoice, invocation: Invocation): Promise
     printDiagnostics(loaded.error, invocation);
     return undefined;
   }
-  const home = homePaths(invocation.env, invocation.cwd).root;
-  const plan = await pinLocalImports(loaded.value, home);
+  const paths = homePaths(invocation.env, invocation.cwd);
+  const plan = await pinLocalImports(loaded.value, paths.root);
   const stage = plan.stages.find(({ name }) => name === choice.stage);
   if (stage === undefined) throw new UsageError(`--for: the spec has no stage ${choice.stage}`);
   const { versions } = kindVersions(
     invocation.installation.root,
     new Set(plan.stages.map(({ kind }) => kind)),
   );
-  const { hits } = await resolvePlan(plan, openHomeStore(home), versions);
+  const { hits } = await resolvePlan(plan, openHomeStore(paths), versions);
   return bindKey(
     stage,
     (source) => {

@@ -22,7 +22,7 @@ export const command: Command = {
       throw new UsageError('expected a run (or `last`) and the new spec file');
     const path = resolve(invocation.cwd, target);
     if (existsSync(path)) throw new UsageError(`${target} exists already`);
-    const store = openHomeStore(homePaths(invocation.env, invocation.cwd).root);
+    const store = openHomeStore(homePaths(invocation.env, invocation.cwd));
     const run = await findRun(store, name);
     writeFileSync(path, forkText(run, path, invocation.cwd));
     tell(run, { target, path, invocation });

@@ -8,6 +8,7 @@ import type { Origin } from '../lineage/walk-up.ts';
 import type { Terminal } from './command.ts';
 import { paint } from './paint.ts';
 import { columns, secondsText, sizeText } from './table.ts';
+import { wasteText } from './waste-text.ts';
 
 type Ink = Pick<Terminal, 'hasColor'>;
 
@@ -139,8 +140,7 @@ function describeOrigin(origin: Origin): string[] {
 function describeMaking({ making, waste }: Extract<Origin, { kind: 'made' }>): string[] {
   const { document, run, attempts, supersedes } = making.predicate;
   const last = attempts.at(-1);
-  const tries =
-    waste.attempts > 1 ? `${waste.attempts} attempts, ${secondsText(waste.wastedSeconds)} lost of ` : '';
+  const tries = waste.attempts > 1 ? `${wasteText(waste)} of ` : '';
   const where = last === undefined ? '' : ` on ${last.host} (${last.launcher})`;
   const code = last === undefined ? '' : `; code ${shortDigest(last.code)}`;
   const accepted = making.predicate.accepted;

@@ -1,31 +1,34 @@
-import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Failure } from '../core/errors.ts';
-import type { StageKey } from '../core/keys.ts';
-import { readAttempt } from '../lineage/attempt.ts';
-import type { Store } from '../store/store.ts';
+import { listFinished } from '../lineage/run.ts';
 import { homePaths, openHomeStore } from '../workers/home.ts';
-import { exitCodes, UsageError, type Command, type Invocation, type Terminal } from './command.ts';
+import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
 import { findRun, keysOfRun } from './find-run.ts';
-import { attemptsHere, logPath } from './job-logs.ts';
+import { AttemptLog, attemptsOf, type LogPlaces } from './stage-log.ts';
 
 const lookMs = 300;
 
-/** What the jobs of a stage wrote; with -f until the newest attempt has ended. */
+/** What the jobs of a stage wrote, on any host; with -f over all attempts to come, until the stage has ended. */
 export const command: Command = {
   async run(invocation) {
-    const { terminal, json, env, cwd } = invocation;
     const choice = parseChoice(invocation.args);
-    const paths = homePaths(env, cwd);
-    const store = openHomeStore(paths);
-    const { key, attempt } = await findJob(choice, { store, work: paths.work, invocation });
-    const hasEnded = async (): Promise<boolean> =>
-      !choice.isFollowed || (await readAttempt(store.documents, key, attempt)) !== undefined;
-    const sink = json ? collect() : undefined;
-    await copyLog(logPath(paths.work, key, attempt), sink?.terminal ?? terminal, hasEnded);
-    if (sink !== undefined)
-      terminal.out(`${JSON.stringify({ stage: choice.stage, key, attempt, log: sink.text() })}\n`);
+    const places = await placesOf(choice, invocation);
+    const attempts = await attemptsOf(places);
+    const first = choice.attempt ?? attempts.at(-1);
+    if (first === undefined || !attempts.includes(first))
+      throw new Failure('NOT_FOUND', `${choice.stage}: no job of it was started yet`, { retryable: false });
+    const { terminal, json } = invocation;
+    const parts: string[] = [];
+    const write = (text: string): void => {
+      if (json) parts.push(text);
+      else terminal.out(text);
+    };
+    const follow = { choice, write, isOver: () => isOver(places, places.run) };
+    await followAttempts(places, first, follow);
+    const { stage } = choice;
+    if (json)
+      terminal.out(`${JSON.stringify({ stage, key: places.key, attempt: first, log: parts.join('') })}\n`);
     return exitCodes.ok;
   },
 };
@@ -35,6 +38,72 @@ interface LogChoice {
   stage: string;
   isFollowed: boolean;
   attempt: number | undefined;
+}
+
+interface Places extends LogPlaces {
+  run: string;
+}
+
+interface Follow {
+  choice: LogChoice;
+  write: (text: string) => void;
+  isOver: () => Promise<boolean>;
+}
+
+async function followAttempts(places: Places, first: number, follow: Follow): Promise<void> {
+  for (let attempt = first; ;) {
+    await showAttempt(new AttemptLog(places, attempt), follow);
+    if (!follow.choice.isFollowed) return;
+    const next = await nextAttempt(places, attempt, follow.isOver);
+    if (next === undefined) return;
+    follow.write(`-- attempt ${next}\n`);
+    attempt = next;
+  }
+}
+
+async function showAttempt(log: AttemptLog, { choice, write }: Follow): Promise<void> {
+  if (!log.isHere) {
+    while (choice.isFollowed && (await log.end()) === undefined) await sleep(lookMs);
+    write(await log.readStored());
+    return;
+  }
+  for (;;) {
+    const hasEnded = !choice.isFollowed || (await log.end()) !== undefined;
+    write(log.read());
+    if (hasEnded) return;
+    await sleep(lookMs);
+  }
+}
+
+/** Undefined when there will be none: the stage has its record, or the run is over. */
+async function nextAttempt(
+  places: Places,
+  attempt: number,
+  isOver: () => Promise<boolean>,
+): Promise<number | undefined> {
+  for (;;) {
+    const wasOver = await isOver();
+    const next = (await attemptsOf(places)).find((other) => other > attempt);
+    if (next !== undefined || wasOver) return next;
+    await sleep(lookMs);
+  }
+}
+
+async function isOver({ store, key }: LogPlaces, run: string): Promise<boolean> {
+  if ((await store.records.latest(key)) !== undefined) return true;
+  return (await listFinished(store.documents, run)).length > 0;
+}
+
+async function placesOf(choice: LogChoice, { env, cwd, installation }: Invocation): Promise<Places> {
+  const paths = homePaths(env, cwd);
+  const store = openHomeStore(paths);
+  const run = await findRun(store, choice.run);
+  if (!run.plan.stages.some((planned) => planned.name === choice.stage))
+    throw new UsageError(`run ${run.started.run} has no stage ${choice.stage}`);
+  const key = (await keysOfRun(store, run, installation.root)).get(choice.stage);
+  if (key === undefined)
+    throw new Failure('NOT_FOUND', `${choice.stage}: what it reads is not made yet`, { retryable: false });
+  return { store, work: paths.work, key, run: run.started.run };
 }
 
 function parseChoice(args: string[]): LogChoice {
@@ -48,54 +117,4 @@ function parseChoice(args: string[]): LogChoice {
     throw new UsageError('expected a run (or `last`) and a stage');
   const attempt = values.attempt === undefined ? undefined : Number(values.attempt);
   return { run, stage, isFollowed: values.follow, attempt };
-}
-
-interface Around {
-  store: Store;
-  work: string;
-  invocation: Invocation;
-}
-
-/** The attempt asked for, else the newest that was started on this host. */
-async function findJob(
-  choice: LogChoice,
-  { store, work, invocation }: Around,
-): Promise<{ key: StageKey; attempt: number }> {
-  const run = await findRun(store, choice.run);
-  if (!run.plan.stages.some((planned) => planned.name === choice.stage))
-    throw new UsageError(`run ${run.started.run} has no stage ${choice.stage}`);
-  const key = (await keysOfRun(store, run, invocation.installation.root)).get(choice.stage);
-  const attempts = key === undefined ? [] : await attemptsHere(work, key);
-  const attempt = choice.attempt ?? attempts[0];
-  if (key !== undefined && attempt !== undefined && attempts.includes(attempt)) return { key, attempt };
-  throw new Failure('NOT_FOUND', `${choice.stage}: no job of it was started on this host`, {
-    retryable: false,
-  });
-}
-
-async function copyLog(
-  path: string,
-  terminal: Pick<Terminal, 'out'>,
-  hasEnded: () => Promise<boolean>,
-): Promise<void> {
-  const file = await open(path, 'r').catch(() => undefined);
-  if (file === undefined) return;
-  try {
-    const buffer = Buffer.alloc(1 << 16);
-    const decoder = new TextDecoder();
-    for (let isLast = false; ;) {
-      const { bytesRead } = await file.read(buffer, 0, buffer.length);
-      if (bytesRead > 0) terminal.out(decoder.decode(buffer.subarray(0, bytesRead), { stream: true }));
-      else if (isLast) return;
-      else if (await hasEnded()) isLast = true;
-      else await sleep(lookMs);
-    }
-  } finally {
-    await file.close();
-  }
-}
-
-function collect(): { terminal: Pick<Terminal, 'out'>; text: () => string } {
-  const parts: string[] = [];
-  return { terminal: { out: (text) => void parts.push(text) }, text: () => parts.join('') };
 }

@@ -31,7 +31,7 @@ interface RetryChoice {
 export const command: Command = {
   async run(invocation) {
     const choice = parseChoice(invocation.args);
-    const store = openHomeStore(homePaths(invocation.env, invocation.cwd).root);
+    const store = openHomeStore(homePaths(invocation.env, invocation.cwd));
     const before = await findRun(store, choice.run);
     const plan = await planRetry(before, { choice, store, invocation });
     if (plan === undefined) return exitCodes.usage;

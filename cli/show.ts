@@ -3,13 +3,14 @@ import { hexOf, shortDigest } from '../core/digest.ts';
 import type { StageKey } from '../core/keys.ts';
 import { listActs, type ActPredicate } from '../lineage/act.ts';
 import { listAttempts, type AttemptPredicate } from '../lineage/attempt.ts';
+import { wasteOf, type Waste } from '../lineage/waste.ts';
 import type { Store } from '../store/store.ts';
 import { homePaths, openHomeStore, type HomePaths } from '../workers/home.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
 import { findRun, keysOfRun, type StoredRun } from './find-run.ts';
-import { lastLogLines } from './job-logs.ts';
 import { liveRuns } from './live-states.ts';
 import { paint } from './paint.ts';
+import { wasteText } from './waste-text.ts';
 import { describePoolWait } from './pool-queues.ts';
 import { describeProgress, readStageProgress } from './progress.ts';
 
@@ -20,6 +21,7 @@ interface ShownStage {
   key: StageKey | null;
   outputs: { [name: string]: string };
   attempts: AttemptPredicate[];
+  waste: Waste;
   /** Last lines of the newest attempt's log, when it failed. */
   log: string[];
   progress: string;
@@ -78,7 +80,7 @@ interface KeyAtWork {
   state: string | undefined;
 }
 
-const unknown = { outputs: {}, attempts: [], log: [], progress: '' };
+const unknown = { outputs: {}, attempts: [], waste: wasteOf([], []), log: [], progress: '' };
 
 /** What the store and this host's job folders say about a key. */
 async function showKey({
@@ -90,15 +92,21 @@ async function showKey({
   if (key === null) return { ...unknown, state: state ?? 'waiting' };
   const attempts = await listAttempts(store.documents, key);
   const last = attempts.at(-1);
+  const snapshots = attempts.length > 1 ? await store.snapshots.list(key) : [];
   return {
     state: state ?? (last?.outcome === 'done' ? 'done' : 'waiting'),
     outputs: Object.fromEntries(
       Object.entries(last?.outputs ?? {}).map(([output, { digest }]) => [output, digest]),
     ),
     attempts,
-    log: last?.outcome === 'failed' ? await lastLogLines(work, key, last.attempt) : [],
+    waste: wasteOf(attempts, snapshots),
+    log: lastLinesOf(last),
     progress: state === 'running' ? describeProgress(readStageProgress(work, hexOf(key)), null) : '',
   };
+}
+
+function lastLinesOf(attempt: AttemptPredicate | undefined): string[] {
+  return attempt?.outcome === 'failed' ? (attempt.lastLines ?? []).slice(-10) : [];
 }
 
 interface Shown {
@@ -130,7 +138,10 @@ function render({ started, finished }: StoredRun, { state, stages, acts, invocat
     );
     const isTroubled =
       stage.attempts.length > 1 || stage.attempts.some(({ outcome }) => outcome === 'failed');
-    if (isTroubled) lines.push(...stage.attempts.map((attempt) => `    ${describeAttempt(attempt)}`));
+    if (isTroubled) {
+      lines.push(...stage.attempts.map((attempt) => `    ${describeAttempt(attempt)}`));
+      lines.push(`    ${wasteText(stage.waste)}`);
+    }
     lines.push(...stage.log.map((line) => paint(terminal, 'dim', `    | ${line}`)));
   }
   return `${lines.join('\n')}\n`;

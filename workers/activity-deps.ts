@@ -4,14 +4,17 @@ import { join } from 'node:path';
 import { CpuSlots } from '../activities/cpu-slots.ts';
 import type { ActivityDeps } from '../activities/deps.ts';
 import { kindVersions } from '../activities/kind-versions.ts';
+import { StageMetrics } from '../activities/metrics.ts';
 import type { Pool } from '../compiler/pool.ts';
 import { sha256Text } from '../store/sha256.ts';
 import { deploymentVersion } from './deployment.ts';
 import { findUser } from './find-user.ts';
 import { openHomeStore, type HomePaths } from './home.ts';
 import { jobEnvironment, secretReader } from './job-environment.ts';
+import { temporalMeter } from './meter.ts';
 import { notifierOf } from './notifier.ts';
 import { openLaunchers, type Launchers } from './launchers.ts';
+import { isMeasured } from './worker-runtime.ts';
 import { poolQueueOf, programPaths, taskQueuesOf, type WorkerSettings } from './worker-settings.ts';
 
 export interface WorkerInputs {
@@ -63,6 +66,7 @@ export async function activityDeps(
     cpuSlots: new CpuSlots(cpus().length),
     keepJobFiles: env['FRETSAW_KEEP_JOB_FILES'] === '1',
     sha256: sha256Text,
+    metrics: new StageMetrics(isMeasured(env) ? temporalMeter() : undefined),
     ...notifierOf(env),
     secret,
     ...(pool?.allow === undefined ? {} : { allow: pool.allow }),

@@ -25,7 +25,7 @@ const waiterSlots = 2000;
  * that a fleet has becomes current by itself; every later one by `promote`.
  */
 export async function runControl({ settings, env, signal, onReady }: ControlWork): Promise<void> {
-  installRuntime();
+  installRuntime(env);
   const paths = homePathsAt(settings.home, settings.store);
   const where = await connectWorker(settings, paths, env);
   const queues = taskQueuesOf(settings);
@@ -75,7 +75,7 @@ export async function runControl({ settings, env, signal, onReady }: ControlWork
 
 /** Makes this build the one that new runs start on. */
 export async function promoteBuild(settings: WorkerSettings, env: NodeJS.ProcessEnv): Promise<string> {
-  installRuntime();
+  installRuntime(env);
   const where = await connectWorker(settings, homePathsAt(settings.home, settings.store), env);
   const version = deploymentVersion(settings);
   if (version === undefined) throw new Error('bug: a build of no fleet');

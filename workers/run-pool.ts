@@ -27,7 +27,7 @@ export interface PoolWork {
  * workers alone.
  */
 export async function runPool({ settings, pool, env, signal, onReady }: PoolWork): Promise<void> {
-  installRuntime();
+  installRuntime(env);
   const paths = homePathsAt(settings.home, settings.store);
   const { connection, namespace } = await connectWorker(settings, paths, env);
   const queue = poolQueueOf(settings)(pool.name);

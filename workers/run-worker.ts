@@ -23,7 +23,7 @@ const waiterSlots = 2000;
 
 /** The worker of this host: workflows, records and look-ups, waiting, and the jobs of pool `local`. */
 export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv): Promise<void> {
-  installRuntime();
+  installRuntime(env);
   const paths = homePathsAt(settings.home, settings.store);
   const { connection, namespace } = await connectWorker(settings, paths, env);
   if (settings.isEmbedded) await prepareNamespace(connection, namespace);

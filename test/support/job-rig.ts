@@ -17,6 +17,7 @@ import { JobFolder } from '../../activities/job-folder.ts';
 import { LocalLauncher } from '../../activities/launchers/local.ts';
 import { Spawner } from '../../activities/launchers/spawner.ts';
 import { TorchrunLauncher } from '../../activities/launchers/torchrun.ts';
+import { StageMetrics } from '../../activities/metrics.ts';
 import type { AttemptEnd, StageRequest } from '../../activities/stage-request.ts';
 import { canonicalJson, type Json } from '../../core/canonical-json.ts';
 import { digestFromHex, hexOf } from '../../core/digest.ts';
@@ -138,6 +139,7 @@ export class JobRig {
       },
       keepJobFiles: false,
       sha256: sha256Text,
+      metrics: new StageMetrics(undefined),
       secret: () => undefined,
     };
   }
