@@ -1,9 +1,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAnswers } from '../evaluation/answer-record.ts';
+import { Failure } from '../core/errors.ts';
+import type { Endpoint } from '../evaluation/endpoint/chat-client.ts';
+import { readEndpointSettings } from '../evaluation/endpoint/endpoint-settings.ts';
 import { evaluate } from '../evaluation/evaluate.ts';
 import { resultsDocument, type Timings } from '../evaluation/results.ts';
-import { readEvaluateSettings } from '../evaluation/settings.ts';
+import { readEvaluateSettings, type EvaluateSettings } from '../evaluation/settings.ts';
 import { readTaskExamples } from '../evaluation/task-examples.ts';
 import { EvaluateProgress, readEarlier, type Spent } from './evaluate-progress.ts';
 import type { AnswerRequest } from '../evaluation/model-runner.ts';
@@ -34,11 +37,12 @@ export async function evaluateStage(
     },
     environment,
   );
-  const progress = new EvaluateProgress(job, { earlier, total: examples.length * settings.efforts.length });
+  const progress = new EvaluateProgress(job, { earlier, total: countOf(examples, settings) });
   try {
     const records = await evaluate(opened.runner, {
       examples,
       settings,
+      tools: { judge: judgeOf(job, examples, environment) },
       earlier: earlier.records,
       onAnswer: (record) => {
         progress.addAnswer(record);
@@ -60,6 +64,31 @@ export async function evaluateStage(
     progress.close();
     await opened.close();
   }
+}
+
+/** The judge's server, where a task has one; it must call its model what the spec asked for. */
+function judgeOf(
+  job: NodeJob,
+  examples: readonly TaskExample[],
+  { env }: RunnerEnvironment,
+): Endpoint | undefined {
+  if (!examples.some(({ scorer }) => scorer.kind === 'judge')) return undefined;
+  const { server, ...rest } = readEndpointSettings(job.file.resources, (name) => env[name], 'judge');
+  const asked = job.file.with['judge'];
+  if (rest.model !== asked)
+    throw new Failure(
+      'BAD_INPUT',
+      `with.judge is ${JSON.stringify(asked ?? null)}, resources.judge.model is ${rest.model}`,
+    );
+  if (server.kind !== 'up') throw new Failure('BAD_INPUT', 'resources.judge needs url');
+  return { ...rest, url: server.url };
+}
+
+function countOf(examples: readonly TaskExample[], settings: EvaluateSettings): number {
+  const counts = examples.map(
+    ({ efforts, samples }) => (efforts ?? settings.efforts).length * (samples ?? settings.samples),
+  );
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 const probeCount = 4;

@@ -3,7 +3,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isFailure } from '../core/errors.ts';
 import {
-  answerKey,
+  keyOf,
   readAnswers,
   writeAnswer,
   writeAnswers,
@@ -48,7 +48,7 @@ export async function readEarlier(job: NodeJob): Promise<Earlier> {
   let spent: Spent = { tokens: 0, seconds: 0 };
   for (const source of sources) {
     const found = (await readWhole(source.answers, (text) => readAnswers(text, source.answers))) ?? [];
-    for (const record of found) records.set(answerKey(record.id, record.effort), record);
+    for (const record of found) records.set(keyOf(record), record);
     const other = await readWhole(source.spent, (text) => readSpent(text, source.spent));
     if (other !== undefined && other.tokens > spent.tokens) spent = other;
   }
@@ -74,7 +74,7 @@ async function readWhole<T>(path: string, parse: (text: string) => T): Promise<T
 /** Writes answers down as they come, tells how far the job is, and takes snapshots. */
 export class EvaluateProgress {
   readonly #job: NodeJob;
-  readonly #records: AnswerRecord[];
+  readonly #records: Map<string, AnswerRecord>;
   readonly #total: number;
   readonly #earlier: Earlier;
   readonly #file: number;
@@ -87,7 +87,7 @@ export class EvaluateProgress {
   constructor(job: NodeJob, { earlier, total }: { earlier: Earlier; total: number }) {
     this.#job = job;
     this.#earlier = earlier;
-    this.#records = [...earlier.records];
+    this.#records = new Map(earlier.records.map((record) => [keyOf(record), record]));
     this.#total = total;
     this.#file = openSync(join(job.file.folder, answersSoFar), 'w');
     writeSync(this.#file, writeAnswers(earlier.records));
@@ -100,14 +100,14 @@ export class EvaluateProgress {
   }
 
   addAnswer(record: AnswerRecord): void {
-    this.#records.push(record);
+    this.#records.set(keyOf(record), record);
     writeSync(this.#file, `${writeAnswer(record)}\n`);
   }
 
   addTokens(count: number): void {
     this.#tokens += count;
     const nowMs = performance.now();
-    if (nowMs - this.#toldMs > progressSeconds * 1000 || this.#records.length === this.#total) this.#tell();
+    if (nowMs - this.#toldMs > progressSeconds * 1000 || this.#records.size === this.#total) this.#tell();
     if (nowMs - this.#savedMs < snapshotSeconds * 1000) return;
     this.#savedMs = nowMs;
     this.#saving = this.#saving.then(() => this.#save());
@@ -126,10 +126,10 @@ export class EvaluateProgress {
 
   /** `step` of a snapshot is the number of answers in it. */
   async #save(): Promise<void> {
-    const answers = this.#records.length;
+    const answers = this.#records.size;
     if (answers === 0) return;
     const files = {
-      'answers.jsonl': writeAnswers(this.#records),
+      'answers.jsonl': writeAnswers([...this.#records.values()]),
       'spent.json': `${JSON.stringify(this.spent)}\n`,
     };
     await this.#job.snapshot(answers, files, { answers });
@@ -137,11 +137,11 @@ export class EvaluateProgress {
 
   #tell(): void {
     this.#toldMs = performance.now();
-    const answered = this.#records.length - this.#earlier.records.length;
+    const answered = this.#records.size - this.#earlier.records.length;
     const rate = answered === 0 ? null : answered / this.#seconds();
-    this.#job.progress(this.#records.length, this.#total, { unit: 'answers', rate });
+    this.#job.progress(this.#records.size, this.#total, { unit: 'answers', rate });
     if (this.#tokens === 0) return;
-    this.#job.metrics(this.#records.length, { tokens_per_second: this.#tokens / this.#seconds() });
+    this.#job.metrics(this.#records.size, { tokens_per_second: this.#tokens / this.#seconds() });
     writeFileSync(join(this.#job.file.folder, spentSoFar), `${JSON.stringify(this.spent)}\n`);
   }
 

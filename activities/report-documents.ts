@@ -28,7 +28,7 @@ import type {
 /** Each stored document that a report or a gate reads, parsed once. */
 
 export function parseResults(place: Place): Pick<Model, 'suite' | 'tasks'> {
-  expectSchema(place, 'fretsaw/results/v1');
+  expectSchema(place, 'fretsaw/results/v2');
   const tasks = list((entry) => ({ task: text(field(entry, 'task')), ...readResult(entry) }))(
     field(place, 'tasks'),
   );
@@ -55,7 +55,7 @@ export function parseAnswers(content: string): Answer[] {
     return {
       task: text(field(place, 'task')),
       effort: text(field(place, 'effort')),
-      id: text(field(place, 'id')),
+      id: `${text(field(place, 'id'))} ${number(field(place, 'sample'))}`,
       isCorrect: flag(field(place, 'correct')),
     };
   });

@@ -25,6 +25,7 @@ export interface StageResources {
   recompute_activations?: number;
   keep_snapshots?: number;
   keep_every?: number;
+  judge?: Json;
 }
 
 /** A job stalls when it has told nothing for `times` its usual gap between steps, and for `seconds`. */

@@ -1,7 +1,11 @@
-import { integer, list, number, record, secret, text } from '../kinds/setting.ts';
+import { integer, list, number, record, secret, text, type ObjectSetting } from '../kinds/setting.ts';
 
 /** `resources.endpoint`: which server answers and how much may be asked of it; read by evaluation/endpoint/endpoint-settings.ts. */
-export const endpointSetting = record('The server that answers, for kinds with `runner: endpoint`.', {
+function serverSetting(description: string): ObjectSetting {
+  return record(description, properties);
+}
+
+const properties = {
   url: text('Of a server that is up, without /v1; absent where `launch` starts one.', { minLength: 1 }),
   launch: list(
     'Argv of a server that the job starts and stops; {model} is the folder of the verified checkpoint, {port} a free port.',
@@ -22,4 +26,7 @@ export const endpointSetting = record('The server that answers, for kinds with `
   answer_seconds: number('Longest time for one answer.', { default: 7200, exclusiveMinimum: 0 }),
   budget_seconds: number('Wall clock after which the attempt stops asking.', { exclusiveMinimum: 0 }),
   budget_tokens: integer('Tokens after which the attempt stops asking.', { minimum: 1 }),
-});
+};
+
+export const endpointSetting = serverSetting('The server that answers, for kinds with `runner: endpoint`.');
+export const judgeSetting = serverSetting('The server that judges, for tasks with the scorer `judge`.');

@@ -1,6 +1,6 @@
 import { defaultAnswers, failureAnswers, failureCodes, type FailureCode } from '../core/errors.ts';
 import { anyOf, choice, flag, integer, number, record, text, type Setting } from '../kinds/setting.ts';
-import { endpointSetting } from './endpoint-setting.ts';
+import { endpointSetting, judgeSetting } from './endpoint-setting.ts';
 
 export const resourcesSetting = record('What one attempt may use. Never part of the key.', {
   cpus: integer('CPU cores.', { default: 1, minimum: 1, maximum: 4096 }),
@@ -20,6 +20,7 @@ export const resourcesSetting = record('What one attempt may use. Never part of 
   }),
   memory_gib: number('Host memory.', { exclusiveMinimum: 0, unit: 'GiB' }),
   endpoint: endpointSetting,
+  judge: judgeSetting,
 });
 
 /** Only running out of memory is mended by a smaller batch. */

@@ -76,7 +76,11 @@ export function planLeg(context: LegContext, declared: DeclaredLeg | undefined):
       ),
     ],
     ...how,
-    secrets: [...new Set([declared.settings, how.resources.endpoint ?? null].flatMap(secretsIn))],
+    secrets: [
+      ...new Set(
+        [declared.settings, how.resources.endpoint ?? null, how.resources.judge ?? null].flatMap(secretsIn),
+      ),
+    ],
   };
 }
 

@@ -24,6 +24,7 @@ export interface Resources {
   recompute_activations?: number;
   keep_snapshots?: number;
   keep_every?: number;
+  judge?: Json;
 }
 
 /** Where a stage stops by itself: `hours` of wall clock an attempt, `gpu_hours` over all attempts. */

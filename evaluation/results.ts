@@ -15,12 +15,17 @@ export function resultsDocument(records: readonly AnswerRecord[], of: ResultsOf)
   const { efforts, maxNewTokens, decoding } = of.settings;
   const tasks = [...new Set(outcomes.map((outcome) => outcome.task))].sort();
   const cells = tasks.flatMap((task) =>
-    efforts.map((effort) => ({ task, effort, summary: cell(outcomes, task, effort) })),
+    effortsOf(outcomes, task, efforts).map((effort) => ({
+      task,
+      effort,
+      summary: cell(outcomes, task, effort),
+    })),
   );
   return {
-    schema: 'fretsaw/results/v1',
+    schema: 'fretsaw/results/v2',
     model: { digest: of.model },
     data: { digest: of.tasks },
+    runner: of.settings.runner,
     decoding,
     max_new_tokens: Object.fromEntries(maxNewTokens),
     tasks: cells.map(({ task, effort, summary }) => ({
@@ -29,9 +34,10 @@ export function resultsDocument(records: readonly AnswerRecord[], of: ResultsOf)
       examples: summary.examples,
       ...figures(summary),
     })),
-    suite: efforts.map((effort) => {
+    suite: effortsOf(outcomes, undefined, efforts).map((effort) => {
       const own = cells.filter((each) => each.effort === effort).map((each) => each.summary);
-      return { effort, ...figures(average(own)) };
+      const all = outcomes.filter((outcome) => outcome.effort === effort);
+      return { effort, ...figures(average(own, all)) };
     }),
   };
 }
@@ -40,14 +46,31 @@ function cell(outcomes: readonly Outcome[], task: string, effort: string): Summa
   return summarise(outcomes.filter((outcome) => outcome.task === task && outcome.effort === effort));
 }
 
-function figures(summary: Summary): Record<string, number> {
+/** The evaluation's efforts and what tasks added, in which there are answers. */
+function effortsOf(
+  outcomes: readonly Outcome[],
+  task: string | undefined,
+  efforts: readonly string[],
+): string[] {
+  const own = outcomes.filter((outcome) => task === undefined || outcome.task === task);
+  const found = new Set(own.map((outcome) => outcome.effort));
+  return [...new Set([...efforts, ...[...found].sort()])].filter((effort) => found.has(effort));
+}
+
+function figures(summary: Summary): Record<string, unknown> {
   return {
+    samples: summary.samples,
     accuracy: summary.accuracy,
     standard_error: summary.standardError,
+    interval: summary.interval,
+    majority: summary.majority,
     mean_tokens: summary.meanTokens,
+    token_quantiles: { ...summary.tokenQuantiles },
     cap_hit_rate: summary.capHitRate,
     final_rate: summary.finalRate,
+    empty_final_rate: 1 - summary.finalRate,
     errors: summary.errors,
+    judge_disagreement: summary.disagreement,
   };
 }
 

@@ -1,24 +1,9 @@
-import { Failure } from '../core/errors.ts';
-
 /**
  * Verifiable scores of what stood in the final channel. The same rules as the engine's
  * (engine/src/fretsaw_engine/rehearsal/scorers.py); both sides are tested on engine/contract/scorers.golden.json.
  */
 export const scorerNames = ['exact', 'number'] as const;
 export type ScorerName = (typeof scorerNames)[number];
-
-export function parseScorerName(text: string): ScorerName {
-  const name = scorerNames.find((known) => known === text);
-  if (name === undefined) {
-    throw new Failure('BAD_INPUT', `unknown scorer ${text}; known: ${scorerNames.join(', ')}`);
-  }
-  return name;
-}
-
-/** Whether a scorer can judge by this answer: `number` needs an integer. */
-export function isScorable(scorer: ScorerName, answer: string): boolean {
-  return scorer !== 'number' || /^-?[0-9]+$/.test(answer);
-}
 
 /** `exact`: equal but for white space. `number`: the last word is the number asked for. No final channel is wrong. */
 export function isCorrect(scorer: ScorerName, answer: string, final: string | null): boolean {

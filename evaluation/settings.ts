@@ -9,6 +9,8 @@ export interface EvaluateSettings {
   maxNewTokens: ReadonlyMap<string, number>;
   batchSize: number;
   runner: 'onnx' | 'endpoint';
+  /** Answers to each question, where its task does not say: avg@k and maj@k. */
+  samples: number;
   /** Greedy at temperature 0; the seed matters only above it. */
   decoding: Decoding;
 }
@@ -24,6 +26,8 @@ export function readEvaluateSettings(raw: unknown): EvaluateSettings {
     'seed',
     'temperature',
     'runner',
+    'samples',
+    'judge',
   ]);
   const efforts = fields.has('efforts') ? fields.texts('efforts') : defaultEfforts;
   if (new Set(efforts).size !== efforts.length || efforts.length === 0) {
@@ -38,6 +42,7 @@ export function readEvaluateSettings(raw: unknown): EvaluateSettings {
   return {
     efforts,
     runner: readRunner(fields),
+    samples: fields.has('samples') ? fields.integer('samples', 1) : 1,
     maxNewTokens: readCaps(fields, efforts),
     batchSize: fields.has('batch_size') ? fields.integer('batch_size', 1) : 32,
     decoding: temperature === 0 ? { kind: 'greedy' } : { kind: 'sampled', temperature, seed },

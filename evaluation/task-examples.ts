@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../core/errors.ts';
 import { JsonFields } from './json-fields.ts';
-import { isScorable, parseScorerName, type ScorerName } from './scorers.ts';
+import { fitsAnswer, readScorer, type Scorer } from './scorers/scorer.ts';
 
 export interface ChatMessage {
   role: string;
@@ -15,7 +15,11 @@ export interface TaskExample {
   task: string;
   messages: ChatMessage[];
   answer: string;
-  scorer: ScorerName;
+  scorer: Scorer;
+  /** Where the task says so; else the evaluation's own. */
+  samples: number | undefined;
+  efforts: string[] | undefined;
+  maxNewTokens: number | undefined;
 }
 
 /**
@@ -53,10 +57,19 @@ function readExample(fields: JsonFields, where: string): TaskExample {
   if (messages.at(-1)?.role === 'assistant') messages.pop();
   if (messages.length === 0) throw new Failure('BAD_INPUT', `${where}: messages: no question`);
   const answer = fields.text('answer');
-  const scorer = parseScorerName(fields.text('scorer'));
-  if (!isScorable(scorer, answer))
-    throw new Failure('BAD_INPUT', `${where}: answer ${answer} is no ${scorer}`);
-  return { id: fields.text('id'), task: fields.text('task'), messages, answer, scorer };
+  const scorer = readScorer(fields, where);
+  if (!fitsAnswer(scorer, answer))
+    throw new Failure('BAD_INPUT', `${where}: answer ${answer} is no ${scorer.kind}`);
+  return {
+    id: fields.text('id'),
+    task: fields.text('task'),
+    messages,
+    answer,
+    scorer,
+    samples: fields.has('samples') ? fields.integer('samples', 1) : undefined,
+    efforts: fields.has('efforts') ? fields.texts('efforts') : undefined,
+    maxNewTokens: fields.has('max_new_tokens') ? fields.integer('max_new_tokens', 1) : undefined,
+  };
 }
 
 function requireSameQuestion(first: TaskExample | undefined, second: TaskExample, where: string): void {

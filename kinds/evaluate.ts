@@ -1,7 +1,7 @@
 import { decodeCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { effort } from './prepare.ts';
-import { choice, integer, list, number, record, seed, settings } from './setting.ts';
+import { choice, integer, list, number, record, seed, settings, text } from './setting.ts';
 
 const cap = integer('Longest answer at this effort.', { minimum: 1, unit: 'tokens' });
 
@@ -25,6 +25,14 @@ export const evaluateKind: Kind = {
         'onnx',
       ),
       max_new_tokens: record('Longest answer by effort.', { low: cap, medium: cap, high: cap }),
+      judge: text('Model that judges, as resources.judge calls it; for tasks with the scorer `judge`.', {
+        minLength: 1,
+      }),
+      samples: integer('Answers to each question where its task does not say: avg@k and maj@k.', {
+        default: 1,
+        minimum: 1,
+        unit: 'answers',
+      }),
       batch_size: integer('Examples in one batch.', { default: 32, minimum: 1, unit: 'examples' }),
       temperature: number('Sampling temperature; 0 takes the likeliest token.', {
         default: 0,

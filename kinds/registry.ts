@@ -9,6 +9,7 @@ import { gateKind } from './gate.ts';
 import { generateKind } from './generate.ts';
 import { importKind } from './import.ts';
 import type { Kind } from './kind.ts';
+import { measureKind } from './measure.ts';
 import { prepareKind } from './prepare.ts';
 import { pretrainKind } from './pretrain.ts';
 import { reinforceKind } from './reinforce.ts';
@@ -16,12 +17,14 @@ import { reportKind } from './report.ts';
 import { scoreBlocksKind } from './score-blocks.ts';
 import { scoreExpertsKind } from './score-experts.ts';
 import { selectKind } from './select.ts';
+import { tasksKind } from './tasks.ts';
 
 /** The vocabulary of a spec, in the order in which a pipeline uses it. */
 export const kinds: ReadonlyMap<string, Kind> = new Map(
   [
     importKind,
     prepareKind,
+    tasksKind,
     commandKind,
     pretrainKind,
     generateKind,
@@ -35,6 +38,7 @@ export const kinds: ReadonlyMap<string, Kind> = new Map(
     calibrateKvKind,
     exportOnnxKind,
     evaluateKind,
+    measureKind,
     gateKind,
     reportKind,
   ].map((kind) => [kind.name, kind]),

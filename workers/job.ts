@@ -14,6 +14,14 @@ const stages: ReadonlyMap<string, () => Promise<Stage>> = new Map([
       return (job) => evaluateStage(job, { env: process.env });
     },
   ],
+  [
+    'measure',
+    async () => {
+      const { measureStage } = await import('../activities/measure-job.ts');
+      return (job) => measureStage(job, { env: process.env });
+    },
+  ],
+  ['tasks', async () => (await import('../activities/tasks-job.ts')).tasksStage],
   ['select', async () => inlineStage((await import('../activities/select.ts')).runSelect)],
   ['gate', async () => inlineStage((await import('../activities/gate.ts')).runGate)],
   ['report', async () => inlineStage((await import('../activities/report.ts')).runReport)],

@@ -17,11 +17,11 @@ export interface EndpointSettings {
 export function readEndpointSettings(
   resources: unknown,
   secret: (name: string) => string | undefined,
+  role: 'endpoint' | 'judge' = 'endpoint',
 ): EndpointSettings {
   const all = JsonFields.of(resources, 'resources');
-  if (!all.has('endpoint'))
-    throw new Failure('BAD_INPUT', 'runner: endpoint needs resources.endpoint with url or launch');
-  const fields = all.record('endpoint');
+  if (!all.has(role)) throw new Failure('BAD_INPUT', `this stage needs resources.${role} with url or launch`);
+  const fields = all.record(role);
   const [hasUrl, hasLaunch] = [fields.has('url'), fields.has('launch')];
   if (hasUrl === hasLaunch)
     throw new Failure('BAD_INPUT', 'resources.endpoint: give url or launch, and not both');

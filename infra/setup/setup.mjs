@@ -21,6 +21,7 @@ const steps = {
 };
 /** Debian packages that a test suite uses; absent ones are counted as skipped tests. */
 const systemPackages = [
+  'bubblewrap',
   'radosgw',
   'ceph-mon',
   'ceph-osd',

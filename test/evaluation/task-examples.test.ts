@@ -34,7 +34,7 @@ describe('examples', () => {
       messages: answered,
       completion: [1, 2],
     }));
-    expect(await read(...lines)).toEqual([question]);
+    expect(await read(...lines)).toMatchObject([{ ...question, scorer: { kind: 'number' } }]);
   });
 
   it.each([
@@ -44,7 +44,7 @@ describe('examples', () => {
       [question, { ...question, effort: 'low', answer: '2' }],
       'jsonl:2: id a stands for two different',
     ],
-    ['an unknown scorer', [{ ...question, scorer: 'judge' }], 'unknown scorer judge'],
+    ['an unknown scorer', [{ ...question, scorer: 'guess' }], 'unknown scorer guess'],
     ['an answer that the scorer cannot judge', [{ ...question, answer: 'one' }], 'answer one is no number'],
     ['a line without an id', [{ ...question, id: 1 }], 'jsonl:1: id: expected a text, found 1'],
     ['a question without a user', [{ ...question, messages: [] }], 'no question'],

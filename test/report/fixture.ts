@@ -41,7 +41,7 @@ export function resultsOf(name: string): Record<string, unknown> {
   };
   const efforts = ['low', 'medium', 'high'];
   return {
-    schema: 'fretsaw/results/v1',
+    schema: 'fretsaw/results/v2',
     model: {},
     suite: efforts.map((effort) => line(effort, 240)),
     tasks: ['arithmetic', 'instructions', 'recall'].flatMap((task) =>

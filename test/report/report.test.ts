@@ -240,9 +240,9 @@ describe('a report', () => {
     await expect(runReport(job('report', { title: 'x' }, { results: { child: empty } }))).rejects.toThrow(
       'expected results.json in',
     );
-    const other = folderWith(root, 'other', { 'results.json': { schema: 'fretsaw/results/v2' } });
+    const other = folderWith(root, 'other', { 'results.json': { schema: 'fretsaw/results/v1' } });
     await expect(runReport(job('report', { title: 'x' }, { results: { child: other } }))).rejects.toThrow(
-      'results.json.schema: expected fretsaw/results/v1, found "fretsaw/results/v2"',
+      'results.json.schema: expected fretsaw/results/v2, found "fretsaw/results/v1"',
     );
   });
 });

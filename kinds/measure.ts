@@ -1,0 +1,50 @@
+import { unknownCost } from './compute.ts';
+import type { Kind } from './kind.ts';
+import { choice, integer, list, number, settings } from './setting.ts';
+
+export const measureKind: Kind = {
+  name: 'measure',
+  version: 1,
+  summary:
+    'Throughput and latency of a server by a closed loop over concurrencies: the best tokens per second within bounds.',
+  example:
+    'speed: { kind: measure, inputs: { model: onnx.onnx }, with: { input_tokens: 96, output_tokens: 64, concurrency: [1, 8, 32] } }',
+  with: settings(
+    {
+      runner: choice(
+        'onnx: the exported model behind a server of the job’s own; endpoint: that of `resources.endpoint`.',
+        ['onnx', 'endpoint'],
+        'onnx',
+      ),
+      input_tokens: integer('Tokens of every prompt, template included.', { minimum: 1, unit: 'tokens' }),
+      output_tokens: integer('Tokens of every answer.', { minimum: 2, unit: 'tokens' }),
+      concurrency: list('Requests open at once: one point each.', integer('Requests.', { minimum: 1 }), {
+        default: [1, 4, 16, 64],
+        minItems: 1,
+        uniqueItems: true,
+      }),
+      rounds: integer('Requests of each client in a run.', { default: 2, minimum: 1 }),
+      repeats: integer('Runs at every point; the interval is over them.', { default: 3, minimum: 1 }),
+      itl_p99_ms: number('A point counts if 99 % of gaps between tokens are at most this.', {
+        exclusiveMinimum: 0,
+        unit: 'ms',
+      }),
+      ttft_p99_ms: number('A point counts if 99 % of first tokens come within this.', {
+        exclusiveMinimum: 0,
+        unit: 'ms',
+      }),
+    },
+    ['input_tokens', 'output_tokens'],
+  ),
+  inputs: {
+    model: {
+      description: 'The exported model, or the checkpoint that the server serves.',
+      types: ['onnx', 'checkpoint'],
+    },
+  },
+  outputs: { timings: 'timings' },
+  runner: 'node',
+  deterministic: 'no',
+  code: { python: [], typescript: ['activities/measure-job.ts'] },
+  estimate: unknownCost,
+};
