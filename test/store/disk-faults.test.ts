@@ -13,12 +13,14 @@ import {
 import { appendFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Failure } from '../../core/errors.ts';
 import { diskFailure } from '../../store/disk/disk-failure.ts';
 import { openDiskStore } from '../../store/open-disk-store.ts';
 import { readHashing, readWhole } from '../../store/read-source.ts';
 import { keyOf, put } from '../contract/store-rig.ts';
+import { noise, tensorFile } from '../contract/tensor-file.ts';
 
 let home: string;
 beforeEach(() => {
@@ -186,6 +188,39 @@ describe('what a killed process left', () => {
       ),
     ).toEqual([false, true, false, true]);
   });
+});
+
+describe('a process with few file handles', () => {
+  it('says STORE_UNAVAILABLE, keeps nothing by halves, and with more of them does it', async () => {
+    const folder = join(home, 'in');
+    mkdirSync(folder);
+    // Rows that are too great to gather in memory: every expert's pack is open until the second tensor.
+    const tensors = ['down_proj', 'gate_up_proj'].map((name) => ({
+      name: `model.layers.0.mlp.experts.${name}`,
+      shape: [70, 270_000],
+      bytes: noise(name, 70 * 270_000),
+    }));
+    writeFileSync(join(folder, 'model.safetensors'), tensorFile(tensors));
+    const script = `
+      import { openDiskStore } from ${JSON.stringify(fileURLToPath(new URL('../../store/open-disk-store.ts', import.meta.url)))};
+      const store = openDiskStore({ home: ${JSON.stringify(home)}, domain: 'local', trusted: [] });
+      await store.artifacts.putFolder(${JSON.stringify(folder)}, { type: 'folder' }).then(
+        () => console.log('put'),
+        ({ code, retryable }) => console.log(code, retryable),
+      );`;
+    const putWith = (handles: number): string =>
+      execFileSync('bash', [
+        '-c',
+        `ulimit -n ${handles} && exec "$0" --import tsx --input-type=module -e "$1"`,
+        process.execPath,
+        script,
+      ]).toString();
+    expect(putWith(60)).toBe('STORE_UNAVAILABLE true\n');
+    expect(await open().artifacts.list()).toEqual([]);
+    expect(readdirSync(join(home, 'store/tmp'))).toEqual([]);
+    expect(putWith(1024)).toBe('put\n');
+    expect(await open().artifacts.list()).toHaveLength(1);
+  }, 120_000);
 });
 
 describe('many files', () => {
