@@ -155,7 +155,7 @@ function measureFretsaw(run, folders, { uniqueBytes, logicalBytes }) {
 
 function measurePeer(run, name, { folders, uniqueBytes, logicalBytes }) {
   const peer = peers[name]?.();
-  if (peer === undefined) {
+  if (!peer) {
     if (run === 1) console.log(`${name}: not installed here, left out`);
     return;
   }
