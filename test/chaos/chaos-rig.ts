@@ -1,0 +1,250 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { identify, isAlive, type ProcessIdentity } from '../../activities/launchers/process-identity.ts';
+import { ensureBuilt, root } from '../support/built.ts';
+import { chaosSpec } from './chaos-spec.ts';
+import { processesOf } from './processes.ts';
+import { SmallDisk } from './small-disk.ts';
+
+export const leaseSeconds = 6;
+export const heartbeatSeconds = 4;
+const secondHost = 'chaos-host-2';
+
+/** Who can be killed or frozen. */
+export type Victim = 'command line' | 'worker 1' | 'worker 2' | 'server' | 'job';
+
+/**
+ * One run of the chaos pipeline: the command line with its server and worker, and a second worker
+ * that takes itself for another host: it has its own host name and work folder, and shares nothing
+ * with the first but the store and the server.
+ */
+export class ChaosRig {
+  readonly folder: string;
+  readonly disk: SmallDisk | undefined;
+  readonly #env: Record<string, string>;
+  #commandLine: ChildProcess | undefined;
+  #second: ChildProcess | undefined;
+  #ended: { code: number | null; out: string; err: string } | undefined;
+  isClosing = false;
+
+  private constructor(folder: string, disk: SmallDisk | undefined) {
+    this.folder = folder;
+    this.disk = disk;
+    this.#env = {
+      PATH: process.env['PATH'] ?? '',
+      HOME: process.env['HOME'] ?? '',
+      FRETSAW_HOME: this.home,
+      FRETSAW_HEARTBEAT_SECONDS: String(heartbeatSeconds),
+      FRETSAW_LEASE_SECONDS: String(leaseSeconds),
+      FRETSAW_KEEP_JOB_FILES: '1',
+    };
+  }
+
+  static async open(options: { hasDisk: boolean }): Promise<ChaosRig> {
+    await ensureBuilt();
+    const folder = mkdtempSync(join(tmpdir(), 'fretsaw-chaos-'));
+    const store = join(folder, 'one', 'store');
+    mkdirSync(join(folder, 'one'), { recursive: true });
+    const disk = options.hasDisk ? SmallDisk.mount(store, join(folder, 'image')) : undefined;
+    writeFileSync(join(folder, 'chaos.yaml'), chaosSpec);
+    const rig = new ChaosRig(folder, disk);
+    rig.#layOutSecondHome(store);
+    return rig;
+  }
+
+  get home(): string {
+    return join(this.folder, 'one');
+  }
+
+  get workFolders(): string[] {
+    return [join(this.home, 'work'), join(this.folder, 'two', 'work')];
+  }
+
+  /** How the newest command line ended; undefined while it runs. */
+  get ended(): { code: number | null; out: string; err: string } | undefined {
+    return this.#ended;
+  }
+
+  startCommandLine(): void {
+    this.#ended = undefined;
+    const args = [join(root, 'dist', 'fretsaw.js'), 'run', 'chaos.yaml', '--json'];
+    const child = spawn(process.execPath, args, {
+      cwd: this.folder,
+      env: this.#env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let [out, err] = ['', ''];
+    child.stdout.on('data', (piece: Buffer) => (out += piece.toString()));
+    child.stderr.on('data', (piece: Buffer) => (err += piece.toString()));
+    child.once('exit', (code) => (this.#ended = { code, out, err }));
+    this.#commandLine = child;
+  }
+
+  /** A host of its own where a host name can be had (root); else only a work folder of its own. */
+  startSecondWorker(): void {
+    const port = this.#port();
+    if (port === undefined || this.isClosing) return;
+    const settings = { home: join(this.folder, 'two'), root, isEmbedded: false, queueSuffix: '' };
+    const program = `exec "$0" "$1" "$2"`;
+    const script = hasHostNames() ? `hostname ${secondHost}; ${program}` : program;
+    const argv = [
+      '/bin/sh',
+      '-c',
+      script,
+      process.execPath,
+      join(root, 'dist', 'worker.js'),
+      JSON.stringify(settings),
+    ];
+    const log = openSync(join(this.folder, 'two', 'log'), 'a');
+    const [file = '', ...args] = hasHostNames() ? ['unshare', '--uts', ...argv] : argv;
+    this.#second = spawn(file, args, {
+      cwd: root,
+      env: { ...this.#env, TEMPORAL_ADDRESS: `127.0.0.1:${port}` },
+      detached: true,
+      stdio: ['ignore', log, log],
+    });
+    closeSync(log);
+    this.#second.on('error', () => undefined);
+  }
+
+  get isSecondWorkerAlive(): boolean {
+    const second = this.#second;
+    return second !== undefined && second.exitCode === null && second.signalCode === null;
+  }
+
+  find(victim: Victim): number | undefined {
+    switch (victim) {
+      case 'command line':
+        return this.#ended === undefined ? this.#commandLine?.pid : undefined;
+      case 'worker 1':
+        return livePid(join(this.home, 'worker', 'worker.json'));
+      case 'worker 2':
+        return this.isSecondWorkerAlive ? this.#second?.pid : undefined;
+      case 'server':
+        return livePid(join(this.home, 'temporal', 'server.json'));
+      case 'job':
+        return this.jobs()[0];
+    }
+  }
+
+  /** Process groups of the jobs at work, on either host, newest first. */
+  jobs(): number[] {
+    return this.workFolders
+      .filter(existsSync)
+      .flatMap((work) => readdirSync(work, { recursive: true }).map((name) => join(work, String(name))))
+      .filter((name) => name.endsWith('process.json'))
+      .flatMap((name) => {
+        const identity = readIdentity(name);
+        // The second host's jobs run here all the same: only its name is another.
+        const own = identity === undefined ? undefined : identify(identity.pid);
+        return own !== undefined && own.started === identity?.started && isAlive(own) ? [own.pid] : [];
+      })
+      .reverse();
+  }
+
+  /** Attempts' folders of both hosts, with the events that each told. */
+  attempts(): { path: string; events: Record<string, unknown>[] }[] {
+    return this.workFolders.filter(existsSync).flatMap((work) =>
+      readdirSync(work, { recursive: true })
+        .map((name) => join(work, String(name)))
+        .filter((name) => /\/\d+\/events\.jsonl$/.test(name))
+        .map((name) => ({ path: name, events: readEvents(name) })),
+    );
+  }
+
+  async stopSecondWorker(): Promise<void> {
+    this.isClosing = true;
+    const second = this.#second;
+    if (second === undefined || !this.isSecondWorkerAlive) return;
+    const gone = new Promise((resolve) => second.once('exit', resolve));
+    process.kill(-(second.pid ?? 0), 'SIGTERM');
+    const timer = setTimeout(() => second.kill('SIGKILL'), 30_000);
+    await gone;
+    clearTimeout(timer);
+  }
+
+  /** `FRETSAW_CHAOS_KEEP=1` leaves the folder for a look; nothing is left running either way. */
+  close(): void {
+    for (const pid of processesOf(this.folder)) tryKill(pid);
+    if (process.env['FRETSAW_CHAOS_KEEP'] === '1') return;
+    this.disk?.unmount();
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  #layOutSecondHome(store: string): void {
+    const two = join(this.folder, 'two');
+    mkdirSync(join(two, 'clients'), { recursive: true });
+    mkdirSync(join(two, 'worker'), { recursive: true });
+    mkdirSync(store, { recursive: true });
+    symlinkSync(store, join(two, 'store'));
+    // Its worker stays while this process, known by that host's name, lives.
+    const self = identify(process.pid);
+    const host = hasHostNames() ? secondHost : self?.host;
+    writeFileSync(join(two, 'clients', `${process.pid}.json`), JSON.stringify({ ...self, host }));
+  }
+
+  #port(): number | undefined {
+    try {
+      const text = readFileSync(join(this.home, 'temporal', 'server.json'), 'utf8');
+      return (JSON.parse(text) as { port: number }).port;
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+function tryKill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself since.
+  }
+}
+
+let canName: boolean | undefined;
+
+function hasHostNames(): boolean {
+  canName ??= spawnSync('unshare', ['--uts', 'hostname', secondHost], { stdio: 'ignore' }).status === 0;
+  return canName;
+}
+
+function livePid(path: string): number | undefined {
+  const identity = readIdentity(path);
+  return identity !== undefined && isAlive(identity) ? identity.pid : undefined;
+}
+
+function readIdentity(path: string): ProcessIdentity | undefined {
+  try {
+    const document = JSON.parse(readFileSync(path, 'utf8')) as {
+      process?: ProcessIdentity;
+    } & ProcessIdentity;
+    return document.process ?? document;
+  } catch {
+    return undefined;
+  }
+}
+
+function readEvents(path: string): Record<string, unknown>[] {
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      try {
+        return [JSON.parse(line) as Record<string, unknown>];
+      } catch {
+        return []; // the half line of a killed job
+      }
+    });
+}

@@ -1,0 +1,19 @@
+import type { Outputs } from './checks.ts';
+import type { ChaosResult } from './run-chaos.ts';
+
+/** Outputs that are not those of the undisturbed run. */
+export function differences(calm: Outputs, disturbed: Outputs): string[] {
+  return Object.entries(calm).flatMap(([name, digest]) =>
+    disturbed[name] === digest ? [] : [`${name}: ${disturbed[name] ?? 'nothing'}, undisturbed ${digest}`],
+  );
+}
+
+export function describeChaos(
+  { seed, seconds, injected, twice, hasDisk }: ChaosResult,
+  found: string[],
+): string {
+  const head = `seed ${seed}: ${seconds.toFixed(0)} s, ${injected.length} faults${hasDisk ? '' : ' (no disk of its own: the store was left alone)'}`;
+  const cost = `${twice.attempts} attempts, ${twice.steps} steps twice (${twice.allowed} allowed)`;
+  const lines = injected.map(({ at, what }) => `  ${at} s: ${what}`);
+  return [`${head}; ${cost}`, ...lines, ...found.map((one) => `  WRONG: ${one}`)].join('\n');
+}

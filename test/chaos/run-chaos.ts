@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { seededRandom } from '../../selection/random.ts';
+import { ChaosRig } from './chaos-rig.ts';
+import { countTwice, findFaults, outputsOf, type Outputs, type Twice } from './checks.ts';
+import { injectOne, type Injected } from './faults.ts';
+
+export interface ChaosOptions {
+  seed: number;
+  /** Faults to inject; then the run is left alone. */
+  faults: number;
+  limitSeconds: number;
+}
+
+export interface ChaosResult {
+  seed: number;
+  seconds: number;
+  injected: Injected[];
+  twice: Twice;
+  outputs: Outputs;
+  /** What does not hold that should. */
+  faults: string[];
+  hasDisk: boolean;
+}
+
+/** The pipeline with nobody in the way: what every disturbed run must make too. */
+export async function runCalm(limitSeconds: number): Promise<Outputs> {
+  const rig = await ChaosRig.open({ hasDisk: false });
+  try {
+    rig.startCommandLine();
+    const until = Date.now() + limitSeconds * 1000;
+    while (rig.ended === undefined && Date.now() < until) await sleep(100);
+    if (rig.ended?.code !== 0) throw new Error(`the undisturbed run failed: ${rig.ended?.err ?? 'too slow'}`);
+    return outputsOf(rig.ended.out);
+  } finally {
+    rig.close();
+  }
+}
+
+/** One disturbed run: faults at random until there were enough, then whatever must hold is looked at. */
+export async function runChaos({ seed, faults, limitSeconds }: ChaosOptions): Promise<ChaosResult> {
+  const rig = await ChaosRig.open({ hasDisk: true });
+  const random = seededRandom(seed);
+  const startedAt = Date.now();
+  const seconds = (): number => (Date.now() - startedAt) / 1000;
+  const injected: Injected[] = [];
+  const keeper = keepAlive(rig);
+  try {
+    while (!isDone(rig) && seconds() < limitSeconds) {
+      await sleep(500 + 2500 * random());
+      if (injected.length >= faults || isDone(rig)) continue;
+      const what = await injectOne(rig, random);
+      if (what !== undefined) injected.push({ at: Math.round(seconds()), what });
+    }
+    await rig.stopSecondWorker();
+    const twice = countTwice(rig, injected.length);
+    const { outputs, found } = await lookAtEnd(rig, twice, limitSeconds);
+    return {
+      seed,
+      seconds: seconds(),
+      injected,
+      twice,
+      outputs,
+      faults: found,
+      hasDisk: rig.disk !== undefined,
+    };
+  } finally {
+    clearInterval(keeper);
+    rig.close();
+  }
+}
+
+/** What it made and what is wrong with it; of a run that was too slow, how far its command line came. */
+async function lookAtEnd(
+  rig: ChaosRig,
+  twice: Twice,
+  limitSeconds: number,
+): Promise<{ outputs: Outputs; found: string[] }> {
+  if (isDone(rig)) return { outputs: outputsOf(rig.ended?.out ?? ''), found: await findFaults(rig, twice) };
+  const said = rig.ended === undefined ? '' : `exit ${String(rig.ended.code)} ${rig.ended.err.slice(-500)}`;
+  return { outputs: {}, found: [`not done after ${limitSeconds} s ${said}`] };
+}
+
+function isDone(rig: ChaosRig): boolean {
+  return rig.ended?.code === 0;
+}
+
+/** What an operator or a supervisor of processes does: start again what has ended. */
+function keepAlive(rig: ChaosRig): NodeJS.Timeout {
+  rig.startCommandLine();
+  return setInterval(() => {
+    if (isDone(rig) || rig.isClosing) return;
+    if (rig.ended !== undefined) rig.startCommandLine();
+    if (!rig.isSecondWorkerAlive) rig.startSecondWorker();
+  }, 1000);
+}
