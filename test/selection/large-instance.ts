@@ -1,4 +1,9 @@
 import type { Json } from '../../core/canonical-json.ts';
+import type { ModelShape } from '../../costs/config.ts';
+import { fittedEngine } from '../../costs/engine-model.ts';
+import { kvBytes, modelSize } from '../../costs/geometry.ts';
+import { hardware } from '../../costs/hardware.ts';
+import { batchSeconds, type Serving } from '../../costs/roofline.ts';
 import type { LayerScores } from '../../selection/block-scores.ts';
 import { seededRandom } from '../../selection/random.ts';
 
@@ -35,19 +40,39 @@ export function largeScores(seed: number): LayerScores[] {
   });
 }
 
-/** The paper's three scenarios as throughput to reach: 8 GPUs at 64K and 4K, one GPU at 64K. */
-export const paperScenarios: Record<string, Json> = {
-  expert_multiple: 8,
-  scenarios: [
-    {
-      name: 'node 64K',
-      gpus: 8,
-      input_tokens: 65536,
-      output_tokens: 65536,
-      batch: 192,
-      throughput_min: 8200,
-    },
-    { name: 'node 4K', gpus: 8, input_tokens: 4096, output_tokens: 4096, batch: 1536, throughput_min: 29500 },
-    { name: 'one GPU 64K', gpus: 1, input_tokens: 65536, output_tokens: 65536, batch: 12 },
-  ],
-};
+/**
+ * Three serving scenarios at fixed batches, each with two rows that bind: memory and time of a batch, as shares of the
+ * parent's, no more than the released child takes. Six knapsacks of 1,152 choices.
+ */
+export function releasedBudget(parent: ModelShape, child: ModelShape): Record<string, Json> {
+  const scenarios = [
+    { name: 'node 64K', gpus: 8, tokens: 65536, batch: 192 },
+    { name: 'node 4K', gpus: 8, tokens: 4096, batch: 1536 },
+    { name: 'one GPU 64K', gpus: 1, tokens: 65536, batch: 16 },
+  ].map(({ name, gpus, tokens, batch }) => {
+    const serving: Serving = {
+      hardware: hardware['h100-sxm'],
+      engine: fittedEngine,
+      gpus,
+      expertParallel: 1,
+      replicas: 1,
+      inputTokens: tokens,
+      outputTokens: tokens,
+      kvElementBytes: 1,
+    };
+    const bytes = (model: ModelShape): number =>
+      modelSize(model).bytes + batch * kvBytes(model, 2 * tokens, 1);
+    const given = { serving, batch };
+    return {
+      name,
+      gpus,
+      input_tokens: tokens,
+      output_tokens: tokens,
+      batch,
+      must_fit: false,
+      memory_max: bytes(child) / bytes(parent),
+      time_max: batchSeconds(child, given) / batchSeconds(parent, given),
+    };
+  });
+  return { expert_multiple: 8, scenarios };
+}

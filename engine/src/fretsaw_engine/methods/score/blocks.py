@@ -65,8 +65,10 @@ class LayerChoices:
 class Measure(Protocol):
     """Compares the parent's state of some rows with those of the choices."""
 
-    is_local: bool
-    """Looks at the layer's own output; else at the final hidden state."""
+    @property
+    def is_local(self) -> bool:
+        """Looks at the layer's own output; else at the final hidden state."""
+        ...
 
     def compare(
         self, unit: Unit, own_BTD: torch.Tensor, others_CBTD: torch.Tensor

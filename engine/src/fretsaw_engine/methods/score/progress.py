@@ -164,13 +164,17 @@ class Progress:
         resume = self._job.resume
         if distributed.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            source = None if resume is None else resume.path / phase.name
-            for shard in phase.shards if source is not None and source.is_dir() else []:
-                saved, own = _path(source, shard), _path(folder, shard)
-                if saved.is_file() and not own.is_file():
-                    _check(saved, shard, phase.layers)
-                    shutil.copyfile(saved, own)
+            if resume is not None:
+                _copy_saved(phase, resume.path / phase.name, folder)
         distributed.barrier()
+
+
+def _copy_saved(phase: Phase, source: Path, folder: Path) -> None:
+    for shard in phase.shards:
+        saved, own = _path(source, shard), _path(folder, shard)
+        if saved.is_file() and not own.is_file():
+            _check(saved, shard, phase.layers)
+            shutil.copyfile(saved, own)
 
 
 def _held(phase: Phase, unit: object) -> torch.Tensor:
