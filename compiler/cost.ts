@@ -70,11 +70,12 @@ export function workOf(stage: PlannedStage, sizes: Sizes | undefined): Work | nu
 }
 
 function estimateInput(stage: PlannedStage, sizes: Sizes | undefined): EstimateInput {
-  const { cpus, gpus, micro_batch, memory_gib } = stage.resources;
+  const { cpus, gpus, micro_batch, memory_gib, context_parallel } = stage.resources;
   const resources = {
     cpus,
     gpus,
     ...(micro_batch === undefined ? {} : { micro_batch }),
+    ...(context_parallel === undefined ? {} : { context_parallel }),
     ...(memory_gib === undefined ? {} : { memory_gib }),
   };
   return { with: stage.with, resources, ...sizes?.(stage) };

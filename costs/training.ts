@@ -90,11 +90,9 @@ export function trainingMemory(
   layout: Layout,
   teacher: ModelShape | undefined,
 ): TrainingMemory {
-  const parameters = (model: ModelShape | undefined): number =>
-    model === undefined ? 0 : modelSize(model).parameters;
   const tokens = (layout.microBatch * layout.sequenceTokens) / layout.context;
   const memory = {
-    weights: (2 * (parameters(shape) + parameters(teacher))) / layout.gpus,
+    weights: (2 * heldParameters(shape, teacher)) / layout.gpus,
     optimizer: (16 * trainedParameters(shape)) / layout.gpus,
     gathered:
       2 * Math.max(gatheredBytes(shape, layout), teacher === undefined ? 0 : gatheredBytes(teacher, layout)),
@@ -102,6 +100,16 @@ export function trainingMemory(
     logits: Math.min(tokens, layout.logitChunk) * shape.vocabularySize * (teacher === undefined ? 8 : 16),
   };
   return { ...memory, total: Object.values(memory).reduce((sum, bytes) => sum + bytes, 0) };
+}
+
+/**
+ * Beside a teacher the student holds no experts: they are rows of the teacher's, looked up there. It holds what is
+ * trained, and its rows of the routers.
+ */
+function heldParameters(shape: ModelShape, teacher: ModelShape | undefined): number {
+  if (teacher === undefined) return modelSize(shape).parameters;
+  const routers = shape.layers.reduce((sum, { experts }) => sum + routerParameters(shape, experts), 0);
+  return modelSize(teacher).parameters + trainedParameters(shape) + routers;
 }
 
 /** The largest layer in bf16, as one GPU has it while it works. */

@@ -97,7 +97,7 @@ export function trainingWork(
     model.shape,
     {
       gpus: resources.gpus,
-      context: 1,
+      context: resources.context_parallel ?? 1,
       expert: 1,
       microBatch: resources.micro_batch ?? 1,
       sequenceTokens: given.sequenceTokens,

@@ -31,7 +31,13 @@ export interface Range {
 
 export interface EstimateInput {
   with: Settings;
-  resources: { cpus: number; gpus: number; micro_batch?: number; memory_gib?: number };
+  resources: {
+    cpus: number;
+    gpus: number;
+    micro_batch?: number;
+    memory_gib?: number;
+    context_parallel?: number;
+  };
   /** Size of the model that the stage works on, when it is known. */
   model?: ModelSize;
   /** The data set that it reads, as far as its making says. */

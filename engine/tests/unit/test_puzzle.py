@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -202,3 +206,37 @@ def test_fp8_saturates_and_never_gives_nan():
     assert puzzle.fake_fp8(x, 1.0).tolist() == [0.0, 0.0, 448.0, 448.0, 448.0, -448.0]
     once = puzzle.fake_fp8(torch.randn(1000), 0.013)
     assert torch.equal(puzzle.fake_fp8(once, 0.013), once)
+
+
+@pytest.mark.parametrize("order", ["engine-first", "transformers-first"])
+def test_importing_the_engine_is_enough_for_auto_model(tmp_path, order):
+    """In a process of its own: nothing else may have registered the class."""
+    config = puzzle_config([(8, 4), (2, None)])
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    first, second = "import fretsaw_engine", "from transformers import AutoModelForCausalLM"
+    lines = [first, second] if order == "engine-first" else [second, first]
+    lines += [
+        "from transformers import AutoConfig",
+        f"config = AutoConfig.from_pretrained({str(tmp_path)!r})",
+        "print(type(AutoModelForCausalLM.from_config(config)).__name__)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, env=os.environ
+    )
+    assert done.stdout.strip() == "GptOssPuzzleForCausalLM", done.stderr[-2000:]
+
+
+def test_importing_the_engine_alone_does_not_import_transformers():
+    code = "import fretsaw_engine, sys; print('transformers' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_there_is_one_mask_for_every_distinct_window():
+    model = randomise(build_model(puzzle_config([(8, 4), (8, 9), (8, 4), (8, None), (8, 9)])))
+    masks = puzzle.window_masks(model.config, torch.zeros(1, 12, 32))
+    assert list(masks) == [4, 9, None]
+    seen = {window: int((mask == 0).sum(-1).max()) for window, mask in masks.items()}
+    assert seen == {4: 4, 9: 9, None: 12}
