@@ -34,7 +34,7 @@ describe.skipIf(!isInstalled('bwrap'))('code that a model wrote', () => {
     const marker = `fretsaw-fork-${process.pid}`;
     const bomb = `
 import os, sys, time
-sys.argv = ['${marker}']
+open('/tmp/${marker}', 'w').close()
 born = 0
 try:
     for _ in range(500):
