@@ -12,10 +12,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { identify, isAlive, type ProcessIdentity } from '../../activities/launchers/process-identity.ts';
 import { ensureBuilt, root } from '../support/built.ts';
-import { chaosSpec } from './chaos-spec.ts';
+import { chaosSpec, type ChaosShape } from './chaos-spec.ts';
 import { processesOf } from './processes.ts';
 import { SmallDisk } from './small-disk.ts';
 
@@ -26,6 +26,12 @@ const secondHost = 'chaos-host-2';
 /** Who can be killed or frozen. */
 export type Victim = 'command line' | 'worker 1' | 'worker 2' | 'server' | 'job';
 
+interface JobAtWork {
+  /** Of its process group too. */
+  pid: number;
+  folder: string;
+}
+
 /**
  * One run of the chaos pipeline: the command line with its server and worker, and a second worker
  * that takes itself for another host: it has its own host name and work folder, and shares nothing
@@ -34,14 +40,16 @@ export type Victim = 'command line' | 'worker 1' | 'worker 2' | 'server' | 'job'
 export class ChaosRig {
   readonly folder: string;
   readonly disk: SmallDisk | undefined;
+  readonly shape: ChaosShape;
   readonly #env: Record<string, string>;
   #commandLine: ChildProcess | undefined;
   #second: ChildProcess | undefined;
   #ended: { code: number | null; out: string; err: string } | undefined;
   isClosing = false;
 
-  private constructor(folder: string, disk: SmallDisk | undefined) {
+  private constructor(folder: string, shape: ChaosShape, disk: SmallDisk | undefined) {
     this.folder = folder;
+    this.shape = shape;
     this.disk = disk;
     this.#env = {
       PATH: process.env['PATH'] ?? '',
@@ -53,14 +61,14 @@ export class ChaosRig {
     };
   }
 
-  static async open(options: { hasDisk: boolean }): Promise<ChaosRig> {
+  static async open(shape: ChaosShape, options: { hasDisk: boolean }): Promise<ChaosRig> {
     await ensureBuilt();
     const folder = mkdtempSync(join(tmpdir(), 'fretsaw-chaos-'));
     const store = join(folder, 'one', 'store');
     mkdirSync(join(folder, 'one'), { recursive: true });
     const disk = options.hasDisk ? SmallDisk.mount(store, join(folder, 'image')) : undefined;
-    writeFileSync(join(folder, 'chaos.yaml'), chaosSpec);
-    const rig = new ChaosRig(folder, disk);
+    writeFileSync(join(folder, 'chaos.yaml'), chaosSpec(shape));
+    const rig = new ChaosRig(folder, shape, disk);
     rig.#layOutSecondHome(store);
     return rig;
   }
@@ -136,12 +144,12 @@ export class ChaosRig {
       case 'server':
         return livePid(join(this.home, 'temporal', 'server.json'));
       case 'job':
-        return this.jobs()[0];
+        return (this.training()[0] ?? this.jobs()[0])?.pid;
     }
   }
 
-  /** Process groups of the jobs at work, on either host, newest first. */
-  jobs(): number[] {
+  /** Jobs at work on either host, newest first. */
+  jobs(): JobAtWork[] {
     return this.workFolders
       .filter(existsSync)
       .flatMap((work) => readdirSync(work, { recursive: true }).map((name) => join(work, String(name))))
@@ -150,9 +158,21 @@ export class ChaosRig {
         const identity = readIdentity(name);
         // The second host's jobs run here all the same: only its name is another.
         const own = identity === undefined ? undefined : identify(identity.pid);
-        return own !== undefined && own.started === identity?.started && isAlive(own) ? [own.pid] : [];
+        return own !== undefined && own.started === identity?.started && isAlive(own)
+          ? [{ pid: own.pid, folder: dirname(name) }]
+          : [];
       })
       .reverse();
+  }
+
+  /** Those that have told a step and are not at their last one. */
+  training(): JobAtWork[] {
+    return this.jobs().filter(({ folder }) => {
+      const path = join(folder, 'events.jsonl');
+      const last = existsSync(path) ? readEvents(path).at(-1) : undefined;
+      const told = last !== undefined && ['progress', 'snapshot', 'metrics'].includes(String(last['event']));
+      return told && Number(last['step']) < this.shape.steps;
+    });
   }
 
   /** Attempts' folders of both hosts, with the events that each told. */

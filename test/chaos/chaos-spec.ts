@@ -1,9 +1,15 @@
-export const steps = 120;
-export const snapshotEvery = 10;
+/** How large the pipeline is that is disturbed. */
+export interface ChaosShape {
+  trainings: number;
+  /** Of each training. */
+  steps: number;
+  snapshotEvery: number;
+}
+
 /** Steps between two words of a job: what it computed since is not seen. */
 export const tellsEvery = 10;
 
-const training = (seed: number): string => `
+const training = (seed: number, { steps, snapshotEvery }: ChaosShape): string => `
   train${seed}:
     kind: pretrain
     retry: { attempts: 1000, stalled: { times: 20, seconds: 8 } }
@@ -15,24 +21,28 @@ const training = (seed: number): string => `
       warmup_steps: 5
       drill_most_steps: 20
       snapshot_every: ${snapshotEvery}
-      evaluate_every: 1000
+      evaluate_every: 100000
       evaluate_examples: 1
       final_examples: 1
 `;
 
-/** Three trainings of the tiny parent, and a command that reads all that they made. */
-export const chaosSpec = `fretsaw: v1
+/** Trainings of the tiny parent, and a command that reads all that they made. */
+export function chaosSpec(shape: ChaosShape): string {
+  const seeds = Array.from({ length: shape.trainings }, (_, index) => index + 1);
+  const inputs = seeds.map((seed) => `t${seed}: train${seed}.checkpoint`).join(', ');
+  const folders = seeds.map((seed) => `"{t${seed}}"`).join(', ');
+  return `fretsaw: v1
 name: chaos
-stages:${[1, 2, 3].map(training).join('')}
+stages:${seeds.map((seed) => training(seed, shape)).join('')}
   sum:
     kind: command
     retry: { attempts: 1000 }
-    inputs: { a: train1.checkpoint, b: train2.checkpoint, c: train3.checkpoint }
+    inputs: { ${inputs} }
     with:
-      argv: [sh, -c, 'cat "$1"/* "$2"/* "$3"/* | sha256sum > "$4"/sum', sh, "{a}", "{b}", "{c}", "{out}"]
+      argv: [sh, -c, 'out=$1; shift; for folder; do cat "$folder"/*; done | sha256sum > "$out"/sum', sh, "{out}", ${folders}]
       outputs: { out: out }
 `;
+}
 
-export const trainings = 3;
 /** Outputs that must be the same bytes however a run was disturbed; curves tell wall time. */
 export const comparedOutputs = ['checkpoint', 'out'];

@@ -6,7 +6,7 @@ import { openDiskStore } from '../../store/open-disk-store.ts';
 import type { Store } from '../../store/store.ts';
 import type { StageKey } from '../../core/keys.ts';
 import { leaseSeconds, type ChaosRig } from './chaos-rig.ts';
-import { comparedOutputs, snapshotEvery, steps, tellsEvery, trainings } from './chaos-spec.ts';
+import { comparedOutputs, tellsEvery, type ChaosShape } from './chaos-spec.ts';
 import { commandOf, processesOf } from './processes.ts';
 
 /** `stage.output` -> digest, of the outputs that must not depend on disturbance. */
@@ -38,7 +38,7 @@ export interface Twice {
 export async function findFaults(rig: ChaosRig, twice: Twice): Promise<string[]> {
   const store = openDiskStore({ home: rig.home, domain: 'local', trusted: [] });
   return [
-    ...(await recordFaults(store)),
+    ...(await recordFaults(store, rig.shape)),
     ...(await snapshotFaults(store)),
     ...corruptBlobs(join(rig.home, 'store', 'blobs', 'sha256')),
     ...(await processesLeft(rig.folder)),
@@ -48,7 +48,7 @@ export async function findFaults(rig: ChaosRig, twice: Twice): Promise<string[]>
   ];
 }
 
-async function recordFaults(store: Store): Promise<string[]> {
+async function recordFaults(store: Store, { trainings }: ChaosShape): Promise<string[]> {
   const keys = await store.records.keys();
   const counts = await Promise.all(keys.map(async (key) => (await store.records.history(key)).length));
   const faults = keys.flatMap((key, at) =>
@@ -106,6 +106,7 @@ async function processesLeft(folder: string): Promise<string[]> {
  * until it misses its lease; jobs tell their steps in tens.
  */
 export function countTwice(rig: ChaosRig, faults: number): Twice {
+  const { trainings, steps, snapshotEvery } = rig.shape;
   let computed = 0;
   let fastest = 0;
   let attempts = 0;

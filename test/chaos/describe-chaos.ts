@@ -1,4 +1,5 @@
 import type { Outputs } from './checks.ts';
+import type { Injected } from './faults.ts';
 import type { ChaosResult } from './run-chaos.ts';
 
 /** Outputs that are not those of the undisturbed run. */
@@ -14,6 +15,15 @@ export function describeChaos(
 ): string {
   const head = `seed ${seed}: ${seconds.toFixed(0)} s, ${injected.length} faults${hasDisk ? '' : ' (no disk of its own: the store was left alone)'}`;
   const cost = `${twice.attempts} attempts, ${twice.steps} steps twice (${twice.allowed} allowed)`;
-  const lines = injected.map(({ at, what }) => `  ${at} s: ${what}`);
+  const lines = injected.map(({ at, what, training }) => `  ${at} s: ${what} (${training} training)`);
   return [`${head}; ${cost}`, ...lines, ...found.map((one) => `  WRONG: ${one}`)].join('\n');
+}
+
+/** Kind of fault -> how often it came, and how often to a job that was training. */
+export function countKinds(injected: readonly Injected[]): string[] {
+  const kinds = [...new Set(injected.map(({ kind }) => kind))].sort();
+  return kinds.map((kind) => {
+    const those = injected.filter((one) => one.kind === kind);
+    return `  ${kind}: ${those.length}, ${those.filter(({ training }) => training > 0).length} while a job trained`;
+  });
 }

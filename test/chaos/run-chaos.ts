@@ -2,12 +2,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { seededRandom } from '../../selection/random.ts';
 import { ChaosRig } from './chaos-rig.ts';
 import { countTwice, findFaults, outputsOf, type Outputs, type Twice } from './checks.ts';
-import { injectOne, type Injected } from './faults.ts';
+import type { ChaosShape } from './chaos-spec.ts';
+import { FaultDeck, type Injected } from './faults.ts';
 
 export interface ChaosOptions {
+  shape: ChaosShape;
   seed: number;
   /** Faults to inject; then the run is left alone. */
   faults: number;
+  /** Kinds of faults to take; all when absent. */
+  only?: readonly string[];
   limitSeconds: number;
 }
 
@@ -23,8 +27,8 @@ export interface ChaosResult {
 }
 
 /** The pipeline with nobody in the way: what every disturbed run must make too. */
-export async function runCalm(limitSeconds: number): Promise<Outputs> {
-  const rig = await ChaosRig.open({ hasDisk: false });
+export async function runCalm(shape: ChaosShape, limitSeconds: number): Promise<Outputs> {
+  const rig = await ChaosRig.open(shape, { hasDisk: false });
   try {
     rig.startCommandLine();
     const until = Date.now() + limitSeconds * 1000;
@@ -37,19 +41,24 @@ export async function runCalm(limitSeconds: number): Promise<Outputs> {
 }
 
 /** One disturbed run: faults at random until there were enough, then whatever must hold is looked at. */
-export async function runChaos({ seed, faults, limitSeconds }: ChaosOptions): Promise<ChaosResult> {
-  const rig = await ChaosRig.open({ hasDisk: true });
+export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
+  const { shape, seed, faults, limitSeconds } = options;
+  const rig = await ChaosRig.open(shape, { hasDisk: true });
   const random = seededRandom(seed);
+  const deck = new FaultDeck(random, options.only);
   const startedAt = Date.now();
   const seconds = (): number => (Date.now() - startedAt) / 1000;
   const injected: Injected[] = [];
   const keeper = keepAlive(rig);
   try {
     while (!isDone(rig) && seconds() < limitSeconds) {
-      await sleep(500 + 2500 * random());
+      if (random() < sharesMet) await untilTraining(rig);
+      await sleep(300 + 1700 * random());
       if (injected.length >= faults || isDone(rig)) continue;
-      const what = await injectOne(rig, random);
-      if (what !== undefined) injected.push({ at: Math.round(seconds()), what });
+      const at = Math.round(seconds());
+      const training = rig.training().length;
+      const done = await deck.injectOne(rig);
+      if (done !== undefined) injected.push({ at, training, ...done });
     }
     await rig.stopSecondWorker();
     const twice = countTwice(rig, injected.length);
@@ -67,6 +76,15 @@ export async function runChaos({ seed, faults, limitSeconds }: ChaosOptions): Pr
     clearInterval(keeper);
     rig.close();
   }
+}
+
+/** Of the faults, this share waits for a job to be training; the others come whenever they come. */
+const sharesMet = 0.8;
+const longestWaitMs = 60_000;
+
+async function untilTraining(rig: ChaosRig): Promise<void> {
+  const until = Date.now() + longestWaitMs;
+  while (rig.training().length === 0 && !isDone(rig) && Date.now() < until) await sleep(100);
 }
 
 /** What it made and what is wrong with it; of a run that was too slow, how far its command line came. */

@@ -24,9 +24,9 @@ export class SmallDisk {
     return new SmallDisk(folder);
   }
 
-  /** Every write fails; what is written can be read. */
-  cut(): void {
-    tryRun('mount', '-o', 'remount,ro', this.#folder);
+  /** Every write fails; what is written can be read. False: it refuses, for a file is open for writing. */
+  cut(): boolean {
+    return tryRun('mount', '-o', 'remount,ro', this.#folder);
   }
 
   join(): void {
@@ -34,8 +34,8 @@ export class SmallDisk {
   }
 
   /** Every write hangs. */
-  freeze(): void {
-    tryRun('fsfreeze', '-f', this.#folder);
+  freeze(): boolean {
+    return tryRun('fsfreeze', '-f', this.#folder);
   }
 
   thaw(): void {
@@ -52,10 +52,11 @@ function run(program: string, ...args: string[]): void {
   execFileSync(program, args, { stdio: 'ignore' });
 }
 
-function tryRun(program: string, ...args: string[]): void {
+function tryRun(program: string, ...args: string[]): boolean {
   try {
     run(program, ...args);
+    return true;
   } catch {
-    // A disk with a file open for writing refuses to become read-only: that fault is then none.
+    return false;
   }
 }
