@@ -1,174 +1,158 @@
-import { writeFile } from 'node:fs/promises';
+import { copyFile, writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { Failure } from '../core/errors.ts';
 import { ChatPrompts } from '../evaluation/chat-prompts.ts';
-import type { Endpoint, Question } from '../evaluation/endpoint/chat-client.ts';
-import { JsonFields } from '../evaluation/json-fields.ts';
+import type { Question } from '../evaluation/endpoint/chat-client.ts';
 import { closedLoop, type LoopResult } from '../evaluation/measure/closed-loop.ts';
-import { fixedPrompt } from '../evaluation/measure/fixed-prompt.ts';
-import {
-  bestPoint,
-  summarisePoint,
-  type LatencyBounds,
-  type SweepPoint,
-} from '../evaluation/measure/sweep.ts';
-import { startServer } from '../evaluation/server/openai-server.ts';
+import { FixedPrompts } from '../evaluation/measure/fixed-prompt.ts';
+import { pointsCsv } from '../evaluation/measure/points-csv.ts';
+import { bestPoint, summarisePoint, type SweepPoint } from '../evaluation/measure/sweep.ts';
+import { findVllm, runVllmBench } from '../evaluation/measure/vllm-bench.ts';
+import { serveForMeasuring, type Served } from './measure-server.ts';
+import { readMeasureSettings, type MeasureSettings } from './measure-settings.ts';
 import type { NodeJob } from './node-job.ts';
-import { openRunner, type RunnerEnvironment } from './open-runner.ts';
+import type { RunnerEnvironment } from './open-runner.ts';
 
-interface MeasureSettings {
-  runner: 'onnx' | 'endpoint';
-  inputTokens: number;
-  outputTokens: number;
-  concurrency: number[];
-  rounds: number;
-  repeats: number;
-  bounds: LatencyBounds;
+/** One run at one concurrency; `repeat` tells runs apart. */
+type Drive = (served: Served, concurrency: number, repeat: number) => Promise<LoopResult>;
+
+interface Client {
+  name: string;
+  drive: Drive;
 }
 
-interface Served {
-  endpoint: Endpoint;
-  engine: object;
-  close(): Promise<void>;
-}
-
-/** `measure`: a closed loop at each concurrency, several times over; the best throughput within the bounds on latency. */
+/**
+ * `measure`: a closed loop at each tensor-parallel size and concurrency, several times over; the best throughput within the
+ * bounds on latency. Every server uses all the stage's GPUs.
+ */
 export async function measureStage(job: NodeJob, environment: RunnerEnvironment): Promise<void> {
-  const settings = readSettings(job);
-  const model = job.input('model');
-  const prompts = await ChatPrompts.open(model.path);
-  const served = await serve(job, settings, environment);
-  try {
-    const ask = (salt: string): Question => ({
-      messages: [{ role: 'user', content: fixedPrompt(prompts, settings.inputTokens, salt) }],
-      effort: 'low',
-      maxNewTokens: settings.outputTokens,
-      temperature: 0,
-      seed: undefined,
-      ignoresEnd: true,
-    });
-    const points = await sweep(job, settings, { endpoint: served.endpoint, ask });
-    const best = bestPoint(points);
-    if (best === undefined) throw new Failure('BAD_INPUT', 'no concurrency keeps the bounds on latency');
-    await writeResults(job, { settings, points, best, engine: served.engine });
-  } finally {
-    await served.close();
+  const settings = readMeasureSettings(job.file.with);
+  const client = await clientOf(job, settings, environment);
+  const points: SweepPoint[] = [];
+  const engines: object[] = [];
+  for (const [at, tensorParallel] of settings.tensorParallel.entries()) {
+    const served = await serveForMeasuring(job, { settings, tensorParallel }, environment);
+    try {
+      points.push(...(await sweep(job, { settings, served, client, at })));
+      engines.push({ ...served.parallelism, ...served.engine });
+    } finally {
+      await served.close();
+    }
   }
+  const best = bestPoint(points);
+  if (best === undefined) throw new Failure('BAD_INPUT', 'no concurrency keeps the bounds on latency');
+  await writeResults(job, { settings, points, best, engines, client: client.name });
 }
 
-async function serve(
+/** vLLM's own client where it is installed and a server is asked over the wire; else ours. */
+async function clientOf(
   job: NodeJob,
   settings: MeasureSettings,
-  environment: RunnerEnvironment,
-): Promise<Served> {
-  const model = job.input('model');
-  const most = Math.max(...settings.concurrency);
-  if (settings.runner === 'onnx') {
-    const server = await startServer({
-      ...{ folder: model.path, name: 'model', digest: model.digest, host: '127.0.0.1', port: 0 },
-      ...{ threads: job.file.threads, batchSize: most, queueSize: most, maxNewTokens: settings.outputTokens },
-    });
-    const patience = { silenceMs: 600_000, answerMs: 3_600_000 };
-    const engine = { name: 'onnxruntime-node', argv: null, batch_size: most, served: { kind: 'launched' } };
+  { env }: RunnerEnvironment,
+): Promise<Client> {
+  const { path } = job.input('model');
+  const { inputTokens, outputTokens, rounds, runner, client } = settings;
+  const vllm = runner === 'endpoint' && client !== 'closed-loop' ? findVllm(env) : undefined;
+  if (client === 'vllm' && vllm === undefined)
+    throw new Failure('BAD_INPUT', 'client: vllm is not on the PATH of this worker');
+  if (vllm !== undefined) {
     return {
-      endpoint: { url: server.url, model: 'model', apiKey: undefined, ...patience },
-      engine,
-      close: () => server.close(),
+      name: 'vllm bench serve',
+      drive: (served, concurrency, repeat) =>
+        runVllmBench(
+          vllm,
+          { endpoint: served.endpoint, env },
+          {
+            ...{ concurrency, requests: concurrency * rounds, inputTokens, outputTokens },
+            ...{ tokenizer: path, seed: repeat * 1000 + concurrency },
+          },
+        ),
     };
   }
-  const messages = [{ role: 'user', content: '1' }];
-  const probes = [{ id: 'probe', messages, effort: 'low', maxNewTokens: 16 }];
-  const opened = await openRunner(
-    { file: job.file, model, kind: 'endpoint', batchSize: most, probes },
-    environment,
-  );
-  if (opened.endpoint === undefined) throw new Error('bug: an endpoint runner without an endpoint');
-  const version = await readVersion(opened.endpoint.url);
-  const engine = { name: opened.name, version, argv: opened.argv ?? null, served: { ...opened.proof } };
-  return { endpoint: opened.endpoint, engine, close: () => opened.close() };
-}
-
-/** vLLM and `fretsaw serve` tell it at /version; null where a server has none. */
-async function readVersion(url: string): Promise<unknown> {
-  const response = await fetch(`${url}/version`).catch(() => undefined);
-  return response?.ok === true ? await response.json().catch(() => null) : null;
+  const prompts = new FixedPrompts(await ChatPrompts.open(path), inputTokens);
+  const ask = (salt: string): Question => ({
+    messages: [{ role: 'user', content: prompts.next(salt) }],
+    ...{ effort: 'low', maxNewTokens: outputTokens, temperature: 0, seed: undefined, ignoresEnd: true },
+  });
+  return {
+    name: 'closed loop',
+    drive: async ({ endpoint, parallelism }, concurrency, repeat) => {
+      const salt = `${parallelism.tensorParallel}${repeat}${concurrency}`;
+      const questions = Array.from({ length: concurrency * rounds }, (_, index) => ask(`${salt}${index} `));
+      const loop = { concurrency, requests: questions.length, outputTokens };
+      return await closedLoop(endpoint, (index) => questions[index] ?? ask(`${salt}${index} `), loop);
+    },
+  };
 }
 
 async function sweep(
   job: NodeJob,
-  { concurrency, rounds, repeats, outputTokens, bounds }: MeasureSettings,
-  { endpoint, ask }: { endpoint: Endpoint; ask: (salt: string) => Question },
+  of: { settings: MeasureSettings; served: Served; client: Client; at: number },
 ): Promise<SweepPoint[]> {
+  const { settings, served, client, at } = of;
+  const { concurrency, repeats, bounds, tensorParallel } = settings;
   const runs = new Map<number, LoopResult[]>(concurrency.map((each) => [each, []]));
-  const total = repeats * concurrency.length;
+  const own = repeats * concurrency.length;
   // The first answers pay for what a server does once.
-  await closedLoop(endpoint, (index) => ask(`w${index} `), { concurrency: 1, requests: 1, outputTokens });
+  await client.drive(served, 1, repeats);
   // Each repeat goes through the whole sweep: what drifts with time falls on all points alike.
   for (let repeat = 0; repeat < repeats; repeat++) {
-    for (const [at, each] of concurrency.entries()) {
+    for (const [nth, each] of concurrency.entries()) {
       job.stopIfAsked();
-      const questions = Array.from({ length: each * rounds }, (_, index) => ask(`${repeat}${at}${index} `));
-      const loop = { concurrency: each, requests: questions.length, outputTokens };
-      const result = await closedLoop(endpoint, (index) => questions[index] ?? ask(String(index)), loop);
+      const result = await client.drive(served, each, repeat);
       runs.get(each)?.push(result);
-      job.progress(repeat * concurrency.length + at + 1, total, { unit: 'runs' });
-      job.metrics(repeat * concurrency.length + at + 1, {
-        concurrency: each,
-        tokens_per_second: result.tokensPerSecond,
-      });
+      const step = at * own + repeat * concurrency.length + nth + 1;
+      job.progress(step, own * tensorParallel.length, { unit: 'runs' });
+      job.metrics(step, { concurrency: each, tokens_per_second: result.tokensPerSecond });
     }
   }
-  return [...runs.values()].map((all) => summarisePoint(all, bounds));
+  return [...runs.values()].map((all) => summarisePoint(all, served.parallelism, bounds));
 }
 
-async function writeResults(
-  job: NodeJob,
-  result: { settings: MeasureSettings; points: SweepPoint[]; best: SweepPoint; engine: object },
-): Promise<void> {
-  const { settings, points, best, engine } = result;
+interface Measured {
+  settings: MeasureSettings;
+  points: SweepPoint[];
+  best: SweepPoint;
+  engines: object[];
+  client: string;
+}
+
+/** measure.json with every run, timings.json with the best point, and points.csv beside config.json where the hardware has a name. */
+async function writeResults(job: NodeJob, measured: Measured): Promise<void> {
+  const { settings, points, best, engines, client } = measured;
   const folder = job.output('timings');
-  const all = best.runs;
+  const model = job.input('model');
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version };
   const document = {
-    schema: 'fretsaw/measure/v1',
-    model: job.input('model').digest,
-    engine,
-    machine,
-    settings,
-    points,
-    best: best.concurrency,
+    schema: 'fretsaw/measure/v2',
+    ...{ model: model.digest, client, engines, machine, settings, points },
+    best: { tensor_parallel: best.tensorParallel, concurrency: best.concurrency },
   };
   await writeFile(join(folder, 'measure.json'), `${JSON.stringify(document, null, 1)}\n`);
-  const timings = {
-    schema: 'fretsaw/timings/v1',
-    runner: `measure, ${settings.inputTokens} in, ${settings.outputTokens} out`,
-    threads: job.file.threads,
-    batch_size: best.concurrency,
-    tokens: all.reduce((sum, run) => sum + run.outputTokens, 0),
-    seconds: all.reduce((sum, run) => sum + run.seconds, 0),
-    tokens_per_second: best.tokensPerSecond.mean,
-    served: null,
+  await writeFile(join(folder, 'timings.json'), `${JSON.stringify(timingsOf(job, measured), null, 1)}\n`);
+  if (settings.hardware === undefined) return;
+  const of = {
+    ...settings,
+    hardware: settings.hardware,
+    config: 'config.json',
+    name: model.digest.slice(7, 19),
   };
-  await writeFile(join(folder, 'timings.json'), `${JSON.stringify(timings, null, 1)}\n`);
+  await writeFile(join(folder, 'points.csv'), pointsCsv(points, of));
+  await copyFile(join(model.path, 'config.json'), join(folder, 'config.json'));
 }
 
-function readSettings(job: NodeJob): MeasureSettings {
-  const fields = JsonFields.of(job.file.with, 'measure').only([
-    ...['runner', 'input_tokens', 'output_tokens', 'concurrency', 'rounds', 'repeats'],
-    ...['itl_p99_ms', 'ttft_p99_ms'],
-  ]);
-  const runner = fields.text('runner');
-  if (runner !== 'onnx' && runner !== 'endpoint')
-    throw new Failure('BAD_INPUT', `measure: runner is ${runner}`);
-  const bound = (name: string): number | undefined => (fields.has(name) ? fields.number(name) : undefined);
+function timingsOf(job: NodeJob, { settings, best, client }: Measured): object {
+  const { inputTokens, outputTokens } = settings;
   return {
-    runner,
-    inputTokens: fields.integer('input_tokens', 1),
-    outputTokens: fields.integer('output_tokens', 2),
-    concurrency: fields.integers('concurrency'),
-    rounds: fields.integer('rounds', 1),
-    repeats: fields.integer('repeats', 1),
-    bounds: { itlP99Ms: bound('itl_p99_ms'), ttftP99Ms: bound('ttft_p99_ms') },
+    schema: 'fretsaw/timings/v1',
+    runner: `measure (${client}), ${inputTokens} in, ${outputTokens} out`,
+    threads: job.file.threads,
+    batch_size: best.concurrency,
+    tokens: best.runs.reduce((sum, run) => sum + run.outputTokens, 0),
+    seconds: best.runs.reduce((sum, run) => sum + run.seconds, 0),
+    tokens_per_second: best.tokensPerSecond.mean,
+    standard_error: best.tokensPerSecond.standardError,
+    served: null,
   };
 }

@@ -8,7 +8,7 @@ function serverSetting(description: string): ObjectSetting {
 const properties = {
   url: text('Of a server that is up, without /v1; absent where `launch` starts one.', { minLength: 1 }),
   launch: list(
-    'Argv of a server that the job starts and stops; {model} is the folder of the verified checkpoint, {port} a free port.',
+    'Argv of a server that the job starts and stops; {model} is the folder of the verified checkpoint, {port} a free port; in a stage of kind measure {tensor_parallel} GPUs a replica and {data_parallel} replicas.',
     text('Word.'),
     { minItems: 1 },
   ),

@@ -1,12 +1,13 @@
 import { unknownCost } from './compute.ts';
 import type { Kind } from './kind.ts';
-import { choice, integer, list, number, settings } from './setting.ts';
+import { hardwareNames } from '../costs/hardware.ts';
+import { choice, flag, integer, list, number, settings } from './setting.ts';
 
 export const measureKind: Kind = {
   name: 'measure',
-  version: 1,
+  version: 2,
   summary:
-    'Throughput and latency of a server by a closed loop over concurrencies: the best tokens per second within bounds.',
+    'Throughput and latency of a server by a closed loop over tensor-parallel sizes and concurrencies: the best tokens per second within bounds.',
   example:
     'speed: { kind: measure, inputs: { model: onnx.onnx }, with: { input_tokens: 96, output_tokens: 64, concurrency: [1, 8, 32] } }',
   with: settings(
@@ -16,6 +17,11 @@ export const measureKind: Kind = {
         ['onnx', 'endpoint'],
         'onnx',
       ),
+      client: choice(
+        'Who asks: vllm is `vllm bench serve`; auto takes it where it is installed and the runner is endpoint.',
+        ['auto', 'closed-loop', 'vllm'],
+        'auto',
+      ),
       input_tokens: integer('Tokens of every prompt, template included.', { minimum: 1, unit: 'tokens' }),
       output_tokens: integer('Tokens of every answer.', { minimum: 2, unit: 'tokens' }),
       concurrency: list('Requests open at once: one point each.', integer('Requests.', { minimum: 1 }), {
@@ -23,6 +29,20 @@ export const measureKind: Kind = {
         minItems: 1,
         uniqueItems: true,
       }),
+      tensor_parallel: list(
+        'GPUs of one replica: a server each. `resources.endpoint` says {tensor_parallel}, and {data_parallel} for the replicas that fill its GPUs.',
+        integer('GPUs.', { minimum: 1 }),
+        { default: [1], minItems: 1, uniqueItems: true },
+      ),
+      expert_parallel: flag(
+        'Whole experts are spread over the GPUs of a replica, as the server’s command says.',
+        false,
+      ),
+      kv: choice('Number format of the cache, as the server’s command says.', ['bf16', 'fp8'], 'bf16'),
+      hardware: choice(
+        'What it runs on, for `fretsaw costs fit`: then points.csv is written.',
+        hardwareNames,
+      ),
       rounds: integer('Requests of each client in a run.', { default: 2, minimum: 1 }),
       repeats: integer('Runs at every point; the interval is over them.', { default: 3, minimum: 1 }),
       itl_p99_ms: number('A point counts if 99 % of gaps between tokens are at most this.', {

@@ -1,19 +1,41 @@
 import { Failure } from '../../core/errors.ts';
 import type { ChatPrompts } from '../chat-prompts.ts';
 
-/** A message whose prompt, template included, has exactly `tokens` tokens. `salt` makes it another from its first word on, so that no prefix cache helps. */
-export function fixedPrompt(prompts: ChatPrompts, tokens: number, salt: string): string {
-  const lengthOf = (text: string): number => prompts.encode([{ role: 'user', content: text }], 'low').length;
-  let text = salt;
-  const least = lengthOf(text);
-  if (least > tokens)
-    throw new Failure('BAD_INPUT', `input_tokens: ${tokens} is less than an empty prompt’s ${least}`);
-  while (lengthOf(text) < tokens) {
-    const missing = tokens - lengthOf(text);
-    const longer = text + ' 1'.repeat(Math.max(1, Math.floor(missing / 2)));
-    text = lengthOf(longer) <= tokens ? longer : `${text}1`;
+/** Messages whose prompts, template included, have exactly `tokens` tokens. */
+export class FixedPrompts {
+  readonly #lengthOf: (text: string) => number;
+  readonly #tokens: number;
+  /** What made the last one long enough: it does for the next one too, as a rule. */
+  #filling = '';
+
+  constructor(prompts: ChatPrompts, tokens: number) {
+    this.#lengthOf = (text) => prompts.encode([{ role: 'user', content: text }], 'low').length;
+    this.#tokens = tokens;
   }
-  if (lengthOf(text) !== tokens)
-    throw new Failure('BAD_INPUT', `no prompt of exactly ${tokens} tokens was found`);
-  return text;
+
+  /** `salt` makes it another from its first word on, so that no prefix cache helps. */
+  next(salt: string): string {
+    const known = salt + this.#filling;
+    const text = this.#filling !== '' && this.#lengthOf(known) === this.#tokens ? known : this.#search(salt);
+    this.#filling = text.slice(salt.length);
+    return text;
+  }
+
+  #search(salt: string): string {
+    let text = salt;
+    let length = this.#lengthOf(text);
+    if (length > this.#tokens)
+      throw new Failure(
+        'BAD_INPUT',
+        `input_tokens: ${this.#tokens} is less than an empty prompt’s ${length}`,
+      );
+    while (length < this.#tokens) {
+      const longer = text + ' 1'.repeat(Math.max(1, Math.floor((this.#tokens - length) / 2)));
+      text = this.#lengthOf(longer) <= this.#tokens ? longer : `${text}1`;
+      length = this.#lengthOf(text);
+    }
+    if (length !== this.#tokens)
+      throw new Failure('BAD_INPUT', `no prompt of exactly ${this.#tokens} tokens was found`);
+    return text;
+  }
 }

@@ -1,7 +1,13 @@
 import type { LoopResult } from './closed-loop.ts';
 
-/** All runs at one concurrency. */
-export interface SweepPoint {
+/** One server: GPUs of a replica, and how many replicas it runs. */
+export interface Parallelism {
+  tensorParallel: number;
+  replicas: number;
+}
+
+/** All runs at one concurrency of one server. */
+export interface SweepPoint extends Parallelism {
   concurrency: number;
   runs: LoopResult[];
   tokensPerSecond: Spread;
@@ -11,9 +17,10 @@ export interface SweepPoint {
   isWithinBounds: boolean;
 }
 
-/** Mean over repeats with a 95 % interval (Student's t); null from one repeat, which tells nothing of its noise. */
+/** Mean over repeats with its standard error and a 95 % interval (Student's t); null from one repeat, which tells nothing of its noise. */
 export interface Spread {
   mean: number;
+  standardError: number | null;
   interval: [number, number] | null;
 }
 
@@ -22,10 +29,16 @@ export interface LatencyBounds {
   ttftP99Ms: number | undefined;
 }
 
-export function summarisePoint(runs: LoopResult[], bounds: LatencyBounds): SweepPoint {
+export function summarisePoint(
+  runs: LoopResult[],
+  { tensorParallel, replicas }: Parallelism,
+  bounds: LatencyBounds,
+): SweepPoint {
   const itlP99Ms = Math.max(...runs.map(({ itlMs }) => itlMs.p99));
   const ttftP99Ms = Math.max(...runs.map(({ ttftMs }) => ttftMs.p99));
   return {
+    tensorParallel,
+    replicas,
     concurrency: runs[0]?.concurrency ?? 0,
     runs,
     tokensPerSecond: spreadOf(runs.map(({ tokensPerSecond }) => tokensPerSecond)),
@@ -35,7 +48,7 @@ export function summarisePoint(runs: LoopResult[], bounds: LatencyBounds): Sweep
   };
 }
 
-/** The fastest point whose latencies are within bounds; undefined when none is. */
+/** The fastest point whose latencies are within bounds; undefined when none is. All use the same GPUs, so tokens a second compare. */
 export function bestPoint(points: readonly SweepPoint[]): SweepPoint | undefined {
   return points
     .filter(({ isWithinBounds }) => isWithinBounds)
@@ -52,8 +65,9 @@ const studentT = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262
 export function spreadOf(values: readonly number[]): Spread {
   const n = values.length;
   const mean = values.reduce((sum, value) => sum + value, 0) / n;
-  if (n < 2) return { mean, interval: null };
+  if (n < 2) return { mean, standardError: null, interval: null };
   const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
-  const half = (studentT[n - 2] ?? 1.96) * Math.sqrt(variance / n);
-  return { mean, interval: [mean - half, mean + half] };
+  const standardError = Math.sqrt(variance / n);
+  const half = (studentT[n - 2] ?? 1.96) * standardError;
+  return { mean, standardError, interval: [mean - half, mean + half] };
 }
