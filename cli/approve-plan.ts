@@ -1,9 +1,9 @@
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Digest } from '../core/digest.ts';
 import { signApproval } from '../lineage/plan-approval.ts';
 import type { Store } from '../store/store.ts';
 import type { Invocation } from './command.ts';
+import { checkedOut } from './git-commit.ts';
 
 /**
  * Signs a run's plan when this command line has a key: FRETSAW_SIGNING_KEY (PEM) or FRETSAW_SIGNING_KEY_FILE. The
@@ -17,22 +17,12 @@ export async function approvePlan(
   const file = env['FRETSAW_SIGNING_KEY_FILE'] || undefined;
   const pem = env['FRETSAW_SIGNING_KEY'] || (file === undefined ? undefined : readFileSync(file, 'utf8'));
   if (pem === undefined) return;
-  const commit = git(cwd, 'rev-parse', 'HEAD');
-  const changes = git(cwd, 'status', '--porcelain', '--untracked-files=no');
+  const { branch, commit } = checkedOut(cwd);
   const approval = {
     schema: 'fretsaw/plan-approval/v1' as const,
     plan,
-    branch: env['FRETSAW_BRANCH'] || git(cwd, 'symbolic-ref', '--short', '--quiet', 'HEAD'),
-    commit: changes === '' ? commit : `${commit}+changes`,
+    branch: env['FRETSAW_BRANCH'] || branch,
+    commit,
   };
   await store.documents.create(`runs/${run}/approval`, signApproval(approval, pem));
-}
-
-/** Empty where git is not there or has no answer: the spec is then of no branch. */
-function git(cwd: string, ...args: string[]): string {
-  try {
-    return execFileSync('git', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
-  } catch {
-    return '';
-  }
 }

@@ -55,8 +55,23 @@ Example:
   {
     name: 'status',
     summary: 'runs and their states, newest first',
-    usage: 'fretsaw status [--limit <n>]',
-    details: 'Example:\n  fretsaw status --limit 5\n',
+    usage:
+      'fretsaw status [--spec <name>] [--state <state>] [--commit <hash>] [--owner <name>] [--pool <name>] [--kind <kind>] [--limit <n>] [--before <run>]',
+    details: `Options:
+  --spec <name>     runs of this spec
+  --state <state>   running, paused, approval (a person is asked for), interrupted, done, failed, cancelled
+  --commit <hash>   started with this commit checked out; its beginning is enough
+  --owner <name>    started by this user (FRETSAW_OWNER names another than the system does)
+  --pool <name>     with a stage in this pool
+  --kind <kind>     with a stage of this kind
+  --limit <n>       at most so many (20)
+  --before <run>    only older ones: the next page
+
+interrupted: it has not ended and nothing works on it; the command that started it goes on from there.
+
+Example:
+  fretsaw status --state failed --kind distill --limit 5
+`,
     load: () => import('./status.ts'),
   },
   {

@@ -1,14 +1,22 @@
 import type { Client } from '@temporalio/client';
 import { findServer } from '../workers/embedded-server.ts';
 import type { HomePaths } from '../workers/home.ts';
+import { runAttributes } from '../workers/search-attributes.ts';
+import { isFleet, ownPoolsOf } from '../workers/worker-settings.ts';
 import type { RunChanges, StageState } from '../workflows/index.ts';
 import type { StageKey } from '../core/keys.ts';
 import type { Invocation } from './command.ts';
 import type { PoolWait } from './pool-queues.ts';
+import { allRuns, visibilityQuery, type RunFilter } from './run-filter.ts';
 
 /** Runs that have not ended, as Temporal sees them; asked only when a server is there to answer. */
 export interface LiveRuns {
-  isRunning(run: string): Promise<boolean>;
+  /** `running`, `paused` or `approval`; undefined when nothing works on it now. */
+  state(run: string): Promise<string | undefined>;
+  /** The runs that a filter lets through, of those that can be found by it; undefined: ask the store. */
+  index(filter: RunFilter): Promise<RunIndex | undefined>;
+  /** Whether a pool is served by workers of its own. */
+  isForeign(pool: string): boolean;
   /** Undefined when the run is not at work. */
   states(run: string): Promise<ReadonlyMap<string, StageState> | undefined>;
   /** Workers that serve a pool; undefined when no server is there to ask. */
@@ -18,8 +26,16 @@ export interface LiveRuns {
   close(): Promise<void>;
 }
 
+/** Ids of runs. */
+export interface RunIndex {
+  known: ReadonlySet<string>;
+  matching: ReadonlySet<string>;
+}
+
 const nobody: LiveRuns = {
-  isRunning: () => Promise.resolve(false),
+  state: () => Promise.resolve(undefined),
+  index: () => Promise.resolve(undefined),
+  isForeign: () => true,
   states: () => Promise.resolve(undefined),
   pollers: () => Promise.resolve(undefined),
   wait: () => Promise.resolve(undefined),
@@ -27,7 +43,10 @@ const nobody: LiveRuns = {
 };
 
 /** A client of the server that runs are on now; undefined when none answers. */
-export async function liveClient({ env }: Invocation, paths: HomePaths): Promise<Client | undefined> {
+export async function liveClient(
+  { env }: Pick<Invocation, 'env'>,
+  paths: HomePaths,
+): Promise<Client | undefined> {
   const server = findServer(paths.temporal);
   const { namedCluster } = await import('../workers/cluster.ts');
   const isNamed = namedCluster(env) !== undefined;
@@ -36,21 +55,25 @@ export async function liveClient({ env }: Invocation, paths: HomePaths): Promise
   return await connectClient(env, isNamed ? undefined : server?.port, 2).catch(() => undefined);
 }
 
-export async function liveRuns(invocation: Invocation, paths: HomePaths): Promise<LiveRuns> {
+export async function liveRuns(invocation: Pick<Invocation, 'env'>, paths: HomePaths): Promise<LiveRuns> {
   const client = await liveClient(invocation, paths);
   if (client === undefined) return nobody;
   const { countPollers, findPoolWait } = await import('./pool-queues.ts');
-  const isRunning = async (run: string): Promise<boolean> => {
+  const own = ownPoolsOf({ isShared: isFleet(invocation.env) });
+  const state = async (run: string): Promise<string | undefined> => {
     const description = await client.workflow
       .getHandle(`run-${run}`)
       .describe()
       .catch(() => undefined);
-    return description?.status.name === 'RUNNING';
+    if (description?.status.name !== 'RUNNING') return undefined;
+    return description.typedSearchAttributes.get(runAttributes.state) ?? 'running';
   };
   return {
-    isRunning,
+    state,
+    index: (filter) => findIndex(client, filter),
+    isForeign: (pool) => !own.has(pool),
     states: async (run) => {
-      if (!(await isRunning(run))) return undefined;
+      if ((await state(run)) === undefined) return undefined;
       const changes = await client.workflow
         .getHandle(`run-${run}`)
         .query<RunChanges, [number]>('changes', 0)
@@ -61,4 +84,24 @@ export async function liveRuns(invocation: Invocation, paths: HomePaths): Promis
     wait: (stage) => findPoolWait(client, stage).catch(() => undefined),
     close: () => client.connection.close(),
   };
+}
+
+/** A namespace that does not know the attributes finds nothing by them. */
+async function findIndex(client: Client, filter: RunFilter): Promise<RunIndex | undefined> {
+  try {
+    const [known, matching] = await Promise.all([
+      idsOf(client, allRuns),
+      idsOf(client, visibilityQuery(filter)),
+    ]);
+    return { known, matching };
+  } catch {
+    return undefined;
+  }
+}
+
+async function idsOf(client: Client, query: string): Promise<Set<string>> {
+  const ids = new Set<string>();
+  for await (const { workflowId } of client.workflow.list({ query, pageSize: 1000 }))
+    ids.add(workflowId.slice('run-'.length));
+  return ids;
 }

@@ -1,6 +1,6 @@
-import type { Client } from '@temporalio/client';
+import type { Client, WorkflowHandle } from '@temporalio/client';
 import { createHash, randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
+import { hostname, userInfo } from 'node:os';
 import { isUnpinned } from '../compiler/bind.ts';
 import type { Plan } from '../compiler/plan.ts';
 import { digestFromHex, type Digest } from '../core/digest.ts';
@@ -8,12 +8,14 @@ import { Failure } from '../core/errors.ts';
 import { listFinished, writeRunStarted } from '../lineage/run.ts';
 import { homePaths } from '../workers/home.ts';
 import { identify } from '../workers/process-identity.ts';
+import { attributesOf, knowsNoAttributes } from '../workers/search-attributes.ts';
 import { Session } from '../workers/session.ts';
 import { ownPoolsOf, taskQueuesOf, type WorkerSettings } from '../workers/worker-settings.ts';
 import type { RunRequest, RunSummary, StageOutcome } from '../workflows/index.ts';
 import { exitCodes, UsageError } from './command.ts';
 import { approvePlan } from './approve-plan.ts';
 import { findOpenRun, type RunMemo } from './open-runs.ts';
+import { checkedOut } from './git-commit.ts';
 import { followRun, type FollowedRun } from './follow-run.ts';
 import { LiveView } from './live-view.ts';
 import { countPollers, foreignPools } from './pool-queues.ts';
@@ -111,7 +113,8 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
   if (open !== undefined) return followed(open, known);
   await store.documents.create(`runs/${id}/plan`, text);
   await approvePlan(store, { run: id, plan: planDigest }, invocation);
-  await writeStart(live, id, planDigest);
+  const origin = originOf(invocation);
+  await writeStart(live, { id, planDigest, origin });
   const request: RunRequest = {
     run: id,
     spec: plan.spec.name,
@@ -122,19 +125,63 @@ async function startRun(live: LiveRun, { settings, connect: newClient }: Startin
     ...(plan.budget === undefined ? {} : { budget: plan.budget }),
     ...(choice.recompute === undefined ? {} : { recompute: choice.recompute }),
   };
-  const handle = await client.workflow.start<(request: RunRequest) => Promise<RunSummary>>('runPipeline', {
-    workflowId: `run-${id}`,
+  const handle = await startWorkflow(client, { request, live, origin });
+  return { ...followed(id, known), handle };
+}
+
+interface Origin {
+  owner: string;
+  commit?: string;
+}
+
+function originOf({ env, cwd }: LiveRun['invocation']): Origin {
+  const { commit } = checkedOut(cwd);
+  return {
+    owner: env['FRETSAW_OWNER'] || userInfo().username,
+    ...(commit === '' ? {} : { commit }),
+  };
+}
+
+interface Start {
+  request: RunRequest;
+  live: LiveRun;
+  origin: Origin;
+}
+
+type RunPipeline = (request: RunRequest) => Promise<RunSummary>;
+
+/** With the attributes that runs are searched by, where the cluster knows them. */
+async function startWorkflow(
+  client: Client,
+  { request, live, origin }: Start,
+): Promise<WorkflowHandle<RunPipeline>> {
+  const { plan, choice, invocation } = live;
+  const { name, profile } = plan.spec;
+  const options = {
+    workflowId: `run-${request.run}`,
     taskQueue: request.queues.control,
-    args: [request],
+    args: [request] as [RunRequest],
     memo: {
-      spec: plan.spec.name,
-      plan: planDigest,
+      spec: name,
+      plan: request.planDigest,
       owner: identify(process.pid),
       recompute: choice.recompute ?? null,
     } satisfies RunMemo,
-    staticSummary: `${plan.spec.name}${plan.spec.profile === null ? '' : ` (${plan.spec.profile})`}`,
-  });
-  return { ...followed(id, known), handle };
+    staticSummary: `${name}${profile === null ? '' : ` (${profile})`}`,
+  };
+  const kinds = [...new Set(plan.stages.map(({ kind }) => kind))].sort();
+  const pools = [...new Set(plan.stages.map(({ pool }) => pool))].sort();
+  const typedSearchAttributes = attributesOf({ spec: name, ...origin, kinds, pools });
+  try {
+    return await client.workflow.start<RunPipeline>('runPipeline', { ...options, typedSearchAttributes });
+  } catch (error) {
+    if (!knowsNoAttributes(error)) throw error;
+    const { namespace } = client.options;
+    invocation.terminal.err(
+      `namespace ${namespace} has no search attributes of runs: status reads the store instead (infra/temporal/namespace.sh ${namespace} adds them)\n`,
+    );
+    return await client.workflow.start<RunPipeline>('runPipeline', options);
+  }
 }
 
 interface Known {
@@ -157,14 +204,24 @@ function followed(id: string, { client, newClient, ownPools }: Known): FollowedR
   return run;
 }
 
-async function writeStart({ plan, choice, store }: LiveRun, run: string, planDigest: Digest): Promise<void> {
+interface Started {
+  id: string;
+  planDigest: Digest;
+  origin: Origin;
+}
+
+async function writeStart(
+  { plan, choice, store }: LiveRun,
+  { id, planDigest, origin }: Started,
+): Promise<void> {
   await writeRunStarted(store.documents, {
     schema: 'fretsaw/run-started/v1',
-    run,
+    run: id,
     spec: plan.spec,
     plan: planDigest,
     startedAt: new Date().toISOString(),
     host: hostname(),
+    ...origin,
     fretsaw: version,
     ...(choice.recompute === undefined ? {} : { recompute: choice.recompute }),
     ...(choice.retry === undefined ? {} : { retry: choice.retry }),

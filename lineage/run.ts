@@ -38,6 +38,10 @@ export interface RunStarted {
   plan: Digest;
   startedAt: string;
   host: string;
+  /** Who started it, as the system or FRETSAW_OWNER says. */
+  owner?: string;
+  /** The git commit that was checked out; `+changes` behind it when the working tree differed. */
+  commit?: string;
   fretsaw: string;
   recompute?: { stage: string; reason: string };
   retry?: RunRetry;
@@ -77,6 +81,8 @@ const readRunStarted: Read<RunStarted> = readPartObject(
     fretsaw: readText,
   },
   {
+    owner: readText,
+    commit: readText,
     recompute: readObject({ stage: readText, reason: readText }),
     retry: readPartObject(
       { run: readText, with: readMap(readText), resources: readMap(readText), reason: readText },

@@ -11,6 +11,7 @@ import {
   type ProcessIdentity,
 } from '../activities/launchers/process-identity.ts';
 import { Failure } from '../core/errors.ts';
+import { serverFlags } from './search-attributes.ts';
 
 /** A Temporal dev server of this home: its process and where it listens. */
 export interface EmbeddedServer {
@@ -70,6 +71,7 @@ function serverArguments(folder: string, port: number): string[] {
     ...['--db-filename', join(folder, 'db')],
     ...['--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL'],
     ...['--dynamic-config-value', 'frontend.WorkflowPauseEnabled=true'],
+    ...serverFlags,
     ...['--log-level', 'warn'],
   ];
 }

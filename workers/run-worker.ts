@@ -6,6 +6,7 @@ import { connectWorker } from './connect-worker.ts';
 import { dataConverter } from './data-converter.ts';
 import { homePathsAt } from './home.ts';
 import { prepareNamespace } from './prepare-namespace.ts';
+import { addSearchAttributes } from './search-attributes.ts';
 import { watchClients } from './watch-clients.ts';
 import { installRuntime } from './worker-runtime.ts';
 import {
@@ -26,7 +27,10 @@ export async function runWorker(settings: WorkerSettings, env: NodeJS.ProcessEnv
   installRuntime(env);
   const paths = homePathsAt(settings.home, settings.store);
   const { connection, namespace } = await connectWorker(settings, paths, env);
-  if (settings.isEmbedded) await prepareNamespace(connection, namespace);
+  if (settings.isEmbedded) {
+    await prepareNamespace(connection, namespace);
+    await addSearchAttributes(connection, namespace);
+  }
   const queues = taskQueuesOf(settings);
   const { deps, launchers } = await activityDeps({
     settings,

@@ -13,6 +13,7 @@ import type { StageOutcome, StageRequest, StageState } from '../activities/stage
 import { Schedule } from './graph.ts';
 import { RunBudget } from './run-budget.ts';
 import { ControlState } from './run-control.ts';
+import type { RunState, StateAttribute } from './run-state.ts';
 
 type BindStages = Pick<Activities, 'bindStages'>['bindStages'];
 
@@ -36,6 +37,7 @@ export interface PipelineOptions {
   log: (name: string, state: StageState) => void;
   /** False in runs that began before people could speak to them: they go on as they began. */
   isSpokenTo: boolean;
+  state: StateAttribute;
 }
 
 /** The stages of one run between being ready and having ended, and what people say about them. */
@@ -48,6 +50,7 @@ export class PipelineRun {
   readonly #control: ControlState;
   readonly #budget: RunBudget;
   readonly #isSpokenTo: boolean;
+  readonly #state: StateAttribute;
   /** Ready to be waited for, and waited for by no activity now. */
   readonly #started: StageRequest[] = [];
   /** Bound, and not started. */
@@ -67,11 +70,12 @@ export class PipelineRun {
   /** Counts up whenever there may be something to do. */
   #version = 0;
 
-  constructor(request: RunRequest, graph: Graph, { log, isSpokenTo }: PipelineOptions) {
+  constructor(request: RunRequest, graph: Graph, { log, isSpokenTo, state }: PipelineOptions) {
     this.schedule = new Schedule(graph);
     this.#request = request;
     this.#log = log;
     this.#isSpokenTo = isSpokenTo;
+    this.#state = state;
     this.#control = new ControlState(request.control);
     this.#budget = new RunBudget(request, {
       gpusAtWork: () => [...this.#atWork.values()].reduce((sum, { resources }) => sum + resources.gpus, 0),
@@ -157,9 +161,16 @@ export class PipelineRun {
         await this.#stopWaiting();
         return;
       }
+      this.#state.tell(this.#stateNow());
       const seen = this.#version;
       await condition(() => this.#version > seen);
     }
+  }
+
+  #stateNow(): RunState {
+    if (this.#control.isAllPaused) return 'paused';
+    const asks = this.#bound.some(({ stage }) => this.#asked.has(stage) && !this.#control.isApproved(stage));
+    return asks ? 'approval' : 'running';
   }
 
   async #bind(ready: string[], bindStages: BindStages): Promise<void> {

@@ -17,6 +17,11 @@ export class ControlState {
     this.#acts = [...(before?.acts ?? [])];
   }
 
+  /** The whole run, not a stage of it. */
+  get isAllPaused(): boolean {
+    return this.#isPaused;
+  }
+
   isPaused(stage: string): boolean {
     return this.#isPaused || this.#pausedStages.has(stage);
   }

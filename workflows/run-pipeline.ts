@@ -12,6 +12,7 @@ import type { StageState } from '../activities/stage-request.ts';
 import type { Schedule } from './graph.ts';
 import { actUpdate, budgetNewsSignal, changesQuery, type RunChanges } from './messages.ts';
 import { PipelineRun } from './pipeline-run.ts';
+import { StateAttribute } from './run-state.ts';
 
 const { loadGraph, bindStages, finishRun } = proxyLocalActivities<Activities>({ startToCloseTimeout: '10m' });
 
@@ -24,7 +25,8 @@ export async function runPipeline(request: RunRequest): Promise<RunSummary> {
   // Before anything is awaited: on replay a marker that comes after a local activity is seen too late.
   const isSpokenTo = patched('control');
   const graph = await CancellationScope.nonCancellable(() => loadGraph(request));
-  const run = new PipelineRun(request, graph, { log: followChanges(), isSpokenTo });
+  const state = new StateAttribute();
+  const run = new PipelineRun(request, graph, { log: followChanges(), isSpokenTo, state });
   setHandler(actUpdate, (act) => run.obey(act));
   setHandler(budgetNewsSignal, (key, message) => {
     run.hearBudget(key, message);
@@ -38,7 +40,7 @@ export async function runPipeline(request: RunRequest): Promise<RunSummary> {
   }
   await CancellationScope.nonCancellable(() => run.settle());
   if (run.isDraining && !run.schedule.isFinished && !isCancelled) await goOn(request, run);
-  return await CancellationScope.nonCancellable(() => close(request, run.schedule));
+  return await CancellationScope.nonCancellable(() => close(request, run.schedule, state));
 }
 
 /** What ended well is in the store and will be a hit; the rest is carried along, and nothing is recomputed twice. */
@@ -58,13 +60,18 @@ async function goOn({ recompute, ...request }: RunRequest, run: PipelineRun): Pr
 const problemsTold = 300;
 
 /** The outcomes go into the store, the workflow returns only how many of each there are. */
-async function close(request: RunRequest, schedule: Schedule): Promise<RunSummary> {
+async function close(
+  request: RunRequest,
+  schedule: Schedule,
+  attribute: StateAttribute,
+): Promise<RunSummary> {
   schedule.cancelRest();
   const counts = { cached: 0, ran: 0, failed: 0, cancelled: 0, blocked: 0 };
   for (const { kind } of schedule.outcomes.values()) counts[kind]++;
   const problems = [...schedule.outcomes].filter(([, { kind }]) => kind !== 'cached' && kind !== 'ran');
   const state = counts.failed > 0 ? 'failed' : counts.cancelled > 0 ? 'cancelled' : 'done';
   const summary: RunSummary = { run: request.run, state, counts, problems: problems.slice(0, problemsTold) };
+  attribute.tell(state);
   await finishRun({
     request,
     summary,

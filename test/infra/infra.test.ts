@@ -7,6 +7,7 @@ import { parseAllDocuments } from 'yaml';
 import { readPool } from '../../compiler/read-pool.ts';
 import { renderDiagnostics } from '../../compiler/render-diagnostics.ts';
 import { startServer, stopServer } from '../../workers/embedded-server.ts';
+import { serverFlags } from '../../workers/search-attributes.ts';
 import { programPaths } from '../../workers/worker-settings.ts';
 import { root } from '../support/built.ts';
 import { kubernetesFaults } from '../support/kubernetes-schemas.ts';
@@ -100,13 +101,19 @@ describe('Terraform', () => {
     }
   });
 
-  test('asks for the search attributes that a self-hosted namespace has', () => {
+  test('asks for the search attributes that a self-hosted namespace has, and that runs carry', () => {
     const cloud = [...text('terraform', 'temporal.tf').matchAll(/^ {4}(Fretsaw\w+)\s+= "(\w+)"$/gm)];
     const own = [...text('temporal', 'namespace.sh').matchAll(/^(Fretsaw\w+) (\w+)$/gm)];
     const plain = (found: RegExpExecArray[]): string[] =>
       found.map(([, name = '', type = '']) => `${name} ${type.replaceAll('_', '').toLowerCase()}`);
     expect(plain(own).length).toBeGreaterThan(0);
     expect(plain(cloud)).toEqual(plain(own));
+    const carried = serverFlags.filter((flag) => flag.includes('=')).map((flag) => flag.replace('=', ' '));
+    expect(carried.map((text) => text.toLowerCase()).sort()).toEqual(
+      plain(own)
+        .map((text) => text.toLowerCase())
+        .sort(),
+    );
   });
 });
 

@@ -1,0 +1,69 @@
+import { runAttributes } from '../workers/search-attributes.ts';
+import { UsageError } from './command.ts';
+
+/** What `status` may ask of runs; absent: anything. */
+export interface RunFilter {
+  spec?: string;
+  state?: string;
+  /** The beginning of one. */
+  commit?: string;
+  owner?: string;
+  /** A pool that a stage of it asks for. */
+  pool?: string;
+  /** A kind that a stage of it has. */
+  kind?: string;
+}
+
+/** `interrupted`: it has not ended, and nothing works on it now. */
+export const runStates = ['running', 'paused', 'approval', 'interrupted', 'done', 'failed', 'cancelled'];
+
+const asked = { type: 'string' } as const;
+export const filterOptions = {
+  spec: asked,
+  state: asked,
+  commit: asked,
+  owner: asked,
+  pool: asked,
+  kind: asked,
+} as const;
+
+export function parseFilter(values: Readonly<Record<string, unknown>>): RunFilter {
+  const given = Object.keys(filterOptions).flatMap((name) => {
+    const value = values[name];
+    if (typeof value !== 'string') return [];
+    if (/['"\\]/.test(value)) throw new UsageError(`--${name}: quotes and backslashes are in no such name`);
+    return [[name, value] as const];
+  });
+  const filter: RunFilter = Object.fromEntries(given);
+  if (filter.state !== undefined && !runStates.includes(filter.state))
+    throw new UsageError(`--state: expected ${runStates.join(', ')}; found ${filter.state}`);
+  return filter;
+}
+
+/**
+ * The filter as Temporal's visibility understands it. It is there to leave out runs that need not be looked
+ * at: what it lets through is held against the filter again. `interrupted` is nothing that a server knows.
+ */
+export function visibilityQuery({ spec, state, commit, owner, pool, kind }: RunFilter): string {
+  const { name: commitName } = runAttributes.commit;
+  const isAtWork = state === 'running' || state === 'paused' || state === 'approval';
+  return [
+    allRuns,
+    equals(runAttributes.spec, spec),
+    equals(runAttributes.state, state === 'interrupted' ? undefined : state),
+    isAtWork ? "ExecutionStatus = 'Running'" : '',
+    commit === undefined ? '' : `${commitName} STARTS_WITH '${commit}'`,
+    equals(runAttributes.owner, owner),
+    equals(runAttributes.pools, pool),
+    equals(runAttributes.kinds, kind),
+  ]
+    .filter((part) => part !== '')
+    .join(' AND ');
+}
+
+/** Every run that has attributes: others are not found by them. */
+export const allRuns = `WorkflowType = 'runPipeline' AND ${runAttributes.spec.name} IS NOT NULL`;
+
+function equals({ name }: { name: string }, value: string | undefined): string {
+  return value === undefined ? '' : `${name} = '${value}'`;
+}
