@@ -55,7 +55,9 @@ export async function evaluateStage(
     await progress.saved({ last: job.shouldStop });
     job.stopIfAsked();
     const results = job.output('results');
-    const document = resultsDocument(records, { model: model.digest, tasks: tasks.digest, settings });
+    const document = resultsDocument(records, {
+      ...{ model: model.digest, tasks: tasks.digest, examples, settings },
+    });
     await writeJson(join(results, 'results.json'), document);
     await writeFile(join(results, 'answers.jsonl'), writeAnswers(records));
     const timings = timingsOf(progress.spent, { threads, batchSize: settings.batchSize, opened });

@@ -4,16 +4,18 @@ import {
   flag,
   isAbsent,
   list,
+  mapOf,
   number,
   optional,
   orNull,
   parseJson,
   text,
   withDefault,
+  wrong,
   type Place,
 } from '../costs/json-reader.ts';
 import type {
-  Answer,
+  Conditions,
   Curve,
   EffortResult,
   LayerCurve,
@@ -27,8 +29,8 @@ import type {
 
 /** Each stored document that a report or a gate reads, parsed once. */
 
-export function parseResults(place: Place): Pick<Model, 'suite' | 'tasks'> {
-  expectSchema(place, 'fretsaw/results/v2');
+export function parseResults(place: Place): Pick<Model, 'suite' | 'tasks' | 'conditions'> {
+  expectSchema(place, 'fretsaw/results/v3');
   const tasks = list((entry) => ({ task: text(field(entry, 'task')), ...readResult(entry) }))(
     field(place, 'tasks'),
   );
@@ -36,7 +38,28 @@ export function parseResults(place: Place): Pick<Model, 'suite' | 'tasks'> {
     ...result,
     examples: result.examples ?? examplesAt(tasks, result.effort),
   }));
-  return { suite, tasks };
+  return { suite, tasks, conditions: readConditions(place) };
+}
+
+function readConditions(place: Place): Conditions {
+  const decoding = field(place, 'decoding');
+  const parts = (['temperature', 'seed'] as const).flatMap((name) => {
+    const value = optional(field(decoding, name), number);
+    return value === undefined ? [] : [`${name} ${value}`];
+  });
+  return {
+    decoding: [text(field(decoding, 'kind')), ...parts].join(', '),
+    cells: list((cell) => ({
+      task: text(field(cell, 'task')),
+      effort: text(field(cell, 'effort')),
+      version: number(field(cell, 'version')),
+      questions: text(field(cell, 'questions')),
+      scorers: Object.entries(mapOf(number)(field(cell, 'scorers')))
+        .map(([name, version]) => `${name} ${version}`)
+        .join(', '),
+      maxNewTokens: number(field(cell, 'max_new_tokens')),
+    }))(field(place, 'tasks')),
+  };
 }
 
 function examplesAt(tasks: readonly EffortResult[], effort: string): number | undefined {
@@ -45,20 +68,6 @@ function examplesAt(tasks: readonly EffortResult[], effort: string): number | un
     (sum, count) => (sum === undefined || count === undefined ? undefined : sum + count),
     0,
   );
-}
-
-/** answers.jsonl: one answer a line; of each only whether it was right. */
-export function parseAnswers(content: string): Answer[] {
-  const lines = content.split('\n').filter((line) => line !== '');
-  return lines.map((line, index) => {
-    const place = parseJson(line, `answers.jsonl:${index + 1}`);
-    return {
-      task: text(field(place, 'task')),
-      effort: text(field(place, 'effort')),
-      id: `${text(field(place, 'id'))} ${number(field(place, 'sample'))}`,
-      isCorrect: flag(field(place, 'correct')),
-    };
-  });
 }
 
 function readResult(place: Place): EffortResult {
@@ -70,7 +79,22 @@ function readResult(place: Place): EffortResult {
     meanTokens: number(field(place, 'mean_tokens')),
     capHitRate: number(field(place, 'cap_hit_rate')),
     finalRate: number(field(place, 'final_rate')),
+    interval: readInterval(field(place, 'interval')),
+    tokenQuantiles: {
+      p10: number(field(field(place, 'token_quantiles'), 'p10')),
+      p50: number(field(field(place, 'token_quantiles'), 'p50')),
+      p90: number(field(field(place, 'token_quantiles'), 'p90')),
+      p99: number(field(field(place, 'token_quantiles'), 'p99')),
+    },
+    errors: number(field(place, 'errors')),
   };
+}
+
+function readInterval(place: Place): [number, number] {
+  const [low, high, ...more] = list(number)(place);
+  return low === undefined || high === undefined || more.length > 0
+    ? wrong(place, 'two numbers')
+    : [low, high];
 }
 
 /** Undefined when nothing was measured: every answer came from an attempt before. */
@@ -80,6 +104,7 @@ export function parseTimings(place: Place, measuredOn: string): Timing | undefin
   if (tokensPerSecond === null) return undefined;
   return {
     tokensPerSecond,
+    standardError: withDefault(field(place, 'standard_error'), orNull(number), null),
     runner: withDefault(field(place, 'runner'), text, ''),
     threads: optional(field(place, 'threads'), number),
     batchSize: optional(field(place, 'batch_size'), number),
@@ -163,7 +188,7 @@ function readLongContext(place: Place): LayerCurve['longContext'][number] {
 }
 
 export function parseVerdict(place: Place): Verdict {
-  expectSchema(place, 'fretsaw/verdict/v1');
+  expectSchema(place, 'fretsaw/verdict/v2');
   return {
     passed: flag(field(place, 'passed')),
     rules: list((rule) => ({
@@ -172,8 +197,13 @@ export function parseVerdict(place: Place): Verdict {
       value: orNull(number)(field(rule, 'value')),
       limit: number(field(rule, 'limit')),
       standardError: orNull(number)(field(rule, 'standard_error')),
+      interval: orNull(readInterval)(field(rule, 'interval')),
+      support: orNull(number)(field(rule, 'support')),
       note: withDefault(field(rule, 'note'), text, ''),
     }))(field(place, 'rules')),
+    override: orNull((said: Place) => ({ by: text(field(said, 'by')), reason: text(field(said, 'reason')) }))(
+      field(place, 'override'),
+    ),
   };
 }
 

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../core/errors.ts';
@@ -6,22 +5,24 @@ import {
   field,
   list,
   mapOf,
+  oneOf,
   onlyKeys,
   optional,
   text,
   withDefault,
   type Place,
 } from '../costs/json-reader.ts';
-import type { Answer, Comparison, Curve, Evidence, Layer } from '../report/evidence.ts';
+import type { Answer, Comparison, Curve, Evidence, Layer, Model } from '../report/evidence.ts';
 import { toHtml } from '../report/html.ts';
 import { toMarkdown } from '../report/markdown.ts';
 import { sectionsOf } from '../report/sections.ts';
-import { pairedDifferences } from '../report/statistics.ts';
+import { requireAlike } from '../report/comparable.ts';
+import { pairedDifferences, retentionsOf } from '../report/retention.ts';
 import { toTerminal } from '../report/terminal.ts';
 import { inputMap, outputFolder, readDocument, writeOutput } from './inline-files.ts';
 import type { InlineJob } from './inline-job.ts';
+import { readAllAnswers } from './report-answers.ts';
 import {
-  parseAnswers,
   parseArchitecture,
   parseCurve,
   parseKept,
@@ -49,7 +50,7 @@ export async function runReport(job: InlineJob): Promise<void> {
 
 async function readEvidence(job: InlineJob): Promise<Evidence> {
   const settings: Place = { value: job.settings, path: `${job.stage}.with` };
-  onlyKeys(settings, ['title', 'baseline', 'order', 'labels', 'timing_of', 'comparisons']);
+  onlyKeys(settings, ['title', 'baseline', 'order', 'labels', 'timing_of', 'comparisons', 'unlike']);
   const order = withDefault(field(settings, 'order'), list(text), []);
   const models = await readModels({
     results: inputMap(job, 'results'),
@@ -58,14 +59,21 @@ async function readEvidence(job: InlineJob): Promise<Evidence> {
     labels: withDefault(field(settings, 'labels'), mapOf(text), {}),
     timingOf: withDefault(field(settings, 'timing_of'), mapOf(text), {}),
   });
+  const baseline = optional(field(settings, 'baseline'), text) ?? models[0]?.name ?? '';
+  const baselines = baselinesOf(models, baseline);
+  const unlike = withDefault(field(settings, 'unlike'), oneOf(['refuse', 'allow']), 'refuse');
+  const pairs = baselines.slice(0, 1).flatMap((one) => models.map((other) => [other, one] as const));
+  const answers = await readAllAnswers(inputMap(job, 'results'));
   const proof = await readOne(job, 'proof', async (folder) =>
     parseProof(await readDocument(folder, 'proof.json')),
   );
   const scores = await readOne(job, 'scores', async (folder) => readDocument(folder, 'scores.json'));
   return {
     title: withDefault(field(settings, 'title'), text, 'Report'),
-    baseline: optional(field(settings, 'baseline'), text) ?? models[0]?.name ?? '',
+    baseline,
     models,
+    retentions: retentionsOf(models, baselines, answers),
+    unlike: requireAlike(pairs, unlike === 'allow'),
     layers: await readLayers(job, { parentLayers: proof?.parentLayers ?? [], scores }),
     ranking: await readOne(job, 'ranking', async (folder) =>
       parseRanking(await readDocument(folder, 'ranking.json')),
@@ -77,9 +85,15 @@ async function readEvidence(job: InlineJob): Promise<Evidence> {
     verdict: await readOne(job, 'verdict', async (folder) =>
       parseVerdict(await readDocument(folder, 'verdict.json')),
     ),
-    comparisons: await readComparisons(job, field(settings, 'comparisons')),
+    comparisons: readComparisons(field(settings, 'comparisons'), answers),
     provenance: { inputs: flatDigests(job), settings: job.settings },
   };
+}
+
+/** Retention hangs on which parent is meant, so every one that was run counts: its cache in full precision and in FP8. */
+function baselinesOf(models: readonly Model[], baseline: string): Model[] {
+  const named = models.filter(({ name }) => name === baseline);
+  return [...named, ...models.filter(({ name }) => name.startsWith(`${baseline}_`))];
 }
 
 /** The child's layers beside the parent's, which the proof or the scores name. */
@@ -122,18 +136,14 @@ async function readCurve(folder: string): Promise<Curve> {
 
 type Pair = Omit<Comparison, 'paired'>;
 
-async function readComparisons(job: InlineJob, place: Place): Promise<Comparison[]> {
-  const results = inputMap(job, 'results');
-  const comparisons: Comparison[] = [];
-  for (const pair of withDefault(place, list(readPair), [])) {
-    const left = await readAnswers(results[pair.left]);
-    const right = await readAnswers(results[pair.right]);
-    comparisons.push({
+function readComparisons(place: Place, answers: ReadonlyMap<string, readonly Answer[]>): Comparison[] {
+  return withDefault(place, list(readPair), []).map((pair) => {
+    const [left, right] = [answers.get(pair.left), answers.get(pair.right)];
+    return {
       ...pair,
       paired: left === undefined || right === undefined ? {} : pairedDifferences(left, right),
-    });
-  }
-  return comparisons;
+    };
+  });
 }
 
 function readPair(place: Place): Pair {
@@ -143,11 +153,6 @@ function readPair(place: Place): Pair {
     left: text(field(place, 'left')),
     right: text(field(place, 'right')),
   };
-}
-
-async function readAnswers(folder: string | undefined): Promise<Answer[] | undefined> {
-  const file = folder === undefined ? undefined : join(folder, 'answers.jsonl');
-  return file === undefined || !existsSync(file) ? undefined : parseAnswers(await readFile(file, 'utf8'));
 }
 
 async function readOne<T>(

@@ -35,6 +35,11 @@ export class JsonFields {
     return [...this.#record.keys()];
   }
 
+  /** So that equal documents are equal as JSON text. */
+  toJSON(): object {
+    return Object.fromEntries(this.#record);
+  }
+
   has(name: string): boolean {
     return this.#record.has(name) && this.#record.get(name) !== null;
   }

@@ -1,11 +1,16 @@
+import { createHash } from 'node:crypto';
 import { toOutcome, type AnswerRecord } from './answer-record.ts';
+import { scorerVersions } from './scorers/scorer.ts';
 import type { EvaluateSettings } from './settings.ts';
 import { average, summarise, type Outcome, type Summary } from './statistics.ts';
+import type { TaskExample } from './task-examples.ts';
 
 /** What was evaluated, for results.json: digests only, so that equal work gives equal bytes. */
 export interface ResultsOf {
   model: string;
   tasks: string;
+  /** All questions of the data set. */
+  examples: readonly TaskExample[];
   settings: EvaluateSettings;
 }
 
@@ -22,7 +27,7 @@ export function resultsDocument(records: readonly AnswerRecord[], of: ResultsOf)
     })),
   );
   return {
-    schema: 'fretsaw/results/v2',
+    schema: 'fretsaw/results/v3',
     model: { digest: of.model },
     data: { digest: of.tasks },
     runner: of.settings.runner,
@@ -32,6 +37,7 @@ export function resultsDocument(records: readonly AnswerRecord[], of: ResultsOf)
       task,
       effort,
       examples: summary.examples,
+      ...conditions(of, task, effort),
       ...figures(summary),
     })),
     suite: effortsOf(outcomes, undefined, efforts).map((effort) => {
@@ -44,6 +50,28 @@ export function resultsDocument(records: readonly AnswerRecord[], of: ResultsOf)
 
 function cell(outcomes: readonly Outcome[], task: string, effort: string): Summary {
   return summarise(outcomes.filter((outcome) => outcome.task === task && outcome.effort === effort));
+}
+
+/** Under what a task was answered: two results compare only when all of these are equal. */
+function conditions({ examples, settings }: ResultsOf, task: string, effort: string): object {
+  const own = examples.filter((example) => example.task === task);
+  const kinds = [...new Set(own.map(({ scorer }) => scorer.kind))].sort();
+  const caps = own.map(({ maxNewTokens }) => maxNewTokens ?? settings.maxNewTokens.get(effort) ?? 0);
+  return {
+    version: Math.max(...own.map(({ version }) => version)),
+    questions: questionsDigest(own),
+    scorers: Object.fromEntries(kinds.map((kind) => [kind, scorerVersions[kind]])),
+    max_new_tokens: Math.max(...caps),
+  };
+}
+
+/** sha256 of what is asked and how it is judged, in the order of ids. */
+function questionsDigest(examples: readonly TaskExample[]): string {
+  const sorted = [...examples].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const hash = createHash('sha256');
+  for (const { id, messages, answer, scorer } of sorted)
+    hash.update(`${JSON.stringify([id, messages, answer, scorer])}\n`);
+  return `sha256:${hash.digest('hex')}`;
 }
 
 /** The evaluation's efforts and what tasks added, in which there are answers. */

@@ -13,6 +13,8 @@ export interface ChatMessage {
 export interface TaskExample {
   id: string;
   task: string;
+  /** Of the task, as its file says; 1 where it says nothing. */
+  version: number;
   messages: ChatMessage[];
   answer: string;
   scorer: Scorer;
@@ -63,6 +65,7 @@ function readExample(fields: JsonFields, where: string): TaskExample {
   return {
     id: fields.text('id'),
     task: fields.text('task'),
+    version: fields.has('task_version') ? fields.integer('task_version', 1) : 1,
     messages,
     answer,
     scorer,

@@ -1,7 +1,8 @@
 import { fixedCost } from './compute.ts';
 import type { Kind } from './kind.ts';
 import { effort } from './prepare.ts';
-import { choice, list, mapOf, number, record, settings, text } from './setting.ts';
+import { unlike } from './report.ts';
+import { choice, flag, list, mapOf, number, record, settings, text } from './setting.ts';
 
 const metrics = [
   'accuracy',
@@ -15,7 +16,7 @@ const metrics = [
 
 export const gateKind: Kind = {
   name: 'gate',
-  version: 1,
+  version: 2,
   summary: 'Rules over the results: passed or failed, with the figures.',
   example:
     'gate: { kind: gate, inputs: { results: { parent: eval-parent.results, child: eval-child.results } }, with: { rules: [...] } }',
@@ -28,11 +29,17 @@ export const gateKind: Kind = {
           {
             metric: choice('Figure that is judged; see docs/glossary.md.', metrics),
             model: text('Name of the model in the input map.', { minLength: 1 }),
-            baseline: text('Model to divide by; the figure itself is judged when absent.', {
+            baseline: text('Model that it is set against; the figure itself is judged when absent.', {
               minLength: 1,
             }),
+            compare: choice(
+              'How it is set against the baseline; a difference of rates is in shares: 0.01 is a point.',
+              ['ratio', 'difference'],
+              'ratio',
+            ),
             effort,
             task: text('One task; the whole suite when absent.', { minLength: 1 }),
+            each_task: flag('Judged for each task apart.', false),
             at_least: number('Lower limit.'),
             at_most: number('Upper limit.'),
           },
@@ -41,6 +48,15 @@ export const gateKind: Kind = {
         { minItems: 1 },
       ),
       on_fail: choice('A broken rule fails the stage, or is reported only.', ['fail', 'report'], 'fail'),
+      unlike,
+      override: record(
+        'A person lets broken rules pass; `fretsaw override` writes it.',
+        {
+          by: text('Who.', { minLength: 1 }),
+          reason: text('Why.', { minLength: 1 }),
+        },
+        { required: ['by', 'reason'] },
+      ),
       timing_of: mapOf('Model -> model whose timing counts for it.', text('Model.', { minLength: 1 }), {
         default: {},
       }),

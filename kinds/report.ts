@@ -1,6 +1,13 @@
 import { fixedCost } from './compute.ts';
 import type { Inputs, Kind } from './kind.ts';
-import { list, mapOf, record, settings, text } from './setting.ts';
+import { choice, list, mapOf, record, settings, text } from './setting.ts';
+
+/** Also the gate's. */
+export const unlike = choice(
+  'Results with other caps, tasks, questions, scorers or decoding than those they are set against.',
+  ['refuse', 'allow'],
+  'refuse',
+);
 
 const inputs: Inputs = {
   results: { description: 'Results by model.', types: ['results'], many: 'map' },
@@ -21,7 +28,7 @@ const inputs: Inputs = {
 
 export const reportKind: Kind = {
   name: 'report',
-  version: 1,
+  version: 2,
   summary:
     'Accuracy, retention, lengths, efficiency, the layer map and the curves, as HTML, Markdown and JSON.',
   example:
@@ -42,6 +49,7 @@ export const reportKind: Kind = {
         text('Model.', { minLength: 1 }),
         { default: {} },
       ),
+      unlike,
       comparisons: list(
         'Pairs of models to set side by side.',
         record(

@@ -4,7 +4,7 @@ import { list, settings, text } from './setting.ts';
 
 export const tasksKind: Kind = {
   name: 'tasks',
-  version: 1,
+  version: 2,
   summary:
     'Evaluation tasks as data: task files and the data sets that they pin, as questions with their scorers.',
   example:

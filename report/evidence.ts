@@ -15,6 +15,10 @@ export interface Evidence {
   proof: Proof | undefined;
   verdict: Verdict | undefined;
   comparisons: Comparison[];
+  /** Of every model against every baseline that was run. */
+  retentions: Retention[];
+  /** Under what unlike conditions models were compared all the same, because the spec allows it. */
+  unlike: string[];
   provenance: Provenance;
 }
 
@@ -23,6 +27,7 @@ export interface Model {
   label: string;
   suite: EffortResult[];
   tasks: (EffortResult & { task: string })[];
+  conditions: Conditions;
   timing: Timing | undefined;
 }
 
@@ -37,10 +42,36 @@ export interface EffortResult {
   capHitRate: number;
   /** Share of answers with a final channel. */
   finalRate: number;
+  /** 95 % of the accuracy. */
+  interval: readonly [number, number];
+  /** Tokens of an answer. */
+  tokenQuantiles: { p10: number; p50: number; p90: number; p99: number };
+  /** Answers that never came, or could not be scored. */
+  errors: number;
+}
+
+/** Under what a model's results were made: models compare only where these are equal. */
+export interface Conditions {
+  /** Greedy, or temperature and seed, in words. */
+  decoding: string;
+  cells: Cell[];
+}
+
+interface Cell {
+  task: string;
+  effort: string;
+  version: number;
+  /** Digest of the questions and how they are judged. */
+  questions: string;
+  /** Versions by scorer, in words. */
+  scorers: string;
+  maxNewTokens: number;
 }
 
 export interface Timing {
   tokensPerSecond: number;
+  /** Over repeats; null where it was measured once. */
+  standardError: number | null;
   runner: string;
   threads: number | undefined;
   batchSize: number | undefined;
@@ -114,8 +145,26 @@ export interface Verdict {
     value: number | null;
     limit: number;
     standardError: number | null;
+    interval: readonly [number, number] | null;
+    /** Share of resamples in which the limit holds. */
+    support: number | null;
     note: string;
   }[];
+  /** A person let it pass all the same. */
+  override: { by: string; reason: string } | null;
+}
+
+/** Accuracy over a baseline's. */
+export interface Retention {
+  model: string;
+  baseline: string;
+  /** Null: the mean over efforts. */
+  effort: string | null;
+  /** Null: the whole suite. */
+  task: string | null;
+  value: number;
+  standardError: number | null;
+  interval: readonly [number, number] | null;
 }
 
 export interface Comparison {
@@ -130,16 +179,20 @@ export interface Comparison {
 export interface PairedDifference {
   value: number;
   standardError: number;
+  interval: readonly [number, number];
   /** Questions that both answered. */
   examples: number;
 }
 
-/** Whether an answer was right, by task, effort and question. */
+/** One answer to one question, as far as statistics need it; a question may have several. */
 export interface Answer {
   task: string;
   effort: string;
   id: string;
   isCorrect: boolean;
+  tokens: number;
+  isCapped: boolean;
+  hasFinal: boolean;
 }
 
 export interface Provenance {

@@ -12,6 +12,11 @@ export function percentWithError(value: number, standardError: number | null | u
   return `${(value * 100).toFixed(1)}${error}`;
 }
 
+/** 0.8734, 0.9 -> 87.3 to 90.0 */
+export function percentRange([low, high]: readonly [number, number]): string {
+  return `${(low * 100).toFixed(1)} to ${(high * 100).toFixed(1)}`;
+}
+
 export function fixed(value: number | undefined | null, digits: number): string {
   return isKnown(value) ? value.toFixed(digits) : unknown;
 }

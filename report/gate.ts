@@ -1,34 +1,16 @@
-import type { EffortResult, Model } from './evidence.ts';
-import {
-  effortLengthRatio,
-  ratio,
-  requestsPerSecond,
-  shareError,
-  standardScore,
-  type Estimate,
-} from './statistics.ts';
+import { bootstrap, type Distribution } from './bootstrap.ts';
+import type { Answer, Model } from './evidence.ts';
+import { drawnMeans, figureOf, withError, type FigureOf } from './gate-figures.ts';
+import { difference, ratio, type Estimate } from './statistics.ts';
 
-export const gateMetrics = [
-  'accuracy',
-  'mean_tokens',
-  'cap_hit_rate',
-  'final_rate',
-  'retention',
-  'effort_length_ratio',
-  'request_efficiency',
-] as const;
-
-export type GateMetric = (typeof gateMetrics)[number];
-
-/** A limit on a figure of one model, or on its ratio to another's when `baseline` is named. */
-export interface GateRule {
-  metric: GateMetric;
+/** A limit on a figure of one model, or on its ratio to or difference from another's when `baseline` is named. */
+export interface GateRule extends FigureOf {
   model: string;
   baseline: string | undefined;
-  /** Absent: the mean over efforts. */
-  effort: string | undefined;
-  /** Absent: the whole suite. */
-  task: string | undefined;
+  /** How it is set against the baseline's. */
+  compare: 'ratio' | 'difference';
+  /** Judged for each task apart. */
+  isEachTask: boolean;
   atLeast: number | undefined;
   atMost: number | undefined;
 }
@@ -40,20 +22,37 @@ export interface Judgement {
   limit: number;
   baseline: string | null;
   standardError: number | null;
+  /** 95 %, by the bootstrap over questions; null where answers are not there. */
+  interval: readonly [number, number] | null;
   /** By how much the limit is kept (positive) or missed. */
   margin: number | null;
   /** Margin in standard errors. */
   certainty: number | null;
+  /** Share of resamples of the questions in which the limit holds. */
+  support: number | null;
   note: string;
 }
 
+export interface Judged {
+  models: readonly Model[];
+  /** By model; absent where they were not kept. */
+  answers: ReadonlyMap<string, readonly Answer[]>;
+}
+
 /** Judges every rule; a figure that is not there fails its rule, and says what is missing. */
-export function judge(
-  rules: readonly GateRule[],
-  models: readonly Model[],
-): { passed: boolean; rules: Judgement[] } {
-  const judged = rules.flatMap((rule) => limitsOf(rule).map((limit) => judgeOne(rule, limit, models)));
-  return { passed: judged.every((judgement) => judgement.passed), rules: judged };
+export function judge(rules: readonly GateRule[], judged: Judged): { passed: boolean; rules: Judgement[] } {
+  const found = rules
+    .flatMap((rule) => perTask(rule, judged.models))
+    .flatMap((rule) => limitsOf(rule).map((limit) => judgeOne(rule, limit, judged)));
+  return { passed: found.every((judgement) => judgement.passed), rules: found };
+}
+
+/** One rule for each task that the model was asked. */
+function perTask(rule: GateRule, models: readonly Model[]): GateRule[] {
+  const model = models.find(({ name }) => name === rule.model);
+  if (!rule.isEachTask || model === undefined) return [rule];
+  const tasks = [...new Set(model.tasks.map(({ task }) => task))].sort();
+  return tasks.length === 0 ? [rule] : tasks.map((task) => ({ ...rule, task }));
 }
 
 interface Limit {
@@ -68,117 +67,100 @@ function limitsOf(rule: GateRule): Limit[] {
   return limits;
 }
 
-function judgeOne(rule: GateRule, limit: Limit, models: readonly Model[]): Judgement {
-  const found = measure(rule, models);
+function judgeOne(rule: GateRule, limit: Limit, judged: Judged): Judgement {
   const named = { rule: nameOf(rule, limit), limit: limit.value, baseline: rule.baseline ?? null };
+  const found = estimate(rule, judged.models);
   if (typeof found === 'string') {
-    return {
-      ...named,
-      passed: false,
-      value: null,
-      standardError: null,
-      margin: null,
-      certainty: null,
-      note: found,
-    };
+    const nothing = { value: null, standardError: null, interval: null, margin: null };
+    return { ...named, ...nothing, passed: false, certainty: null, support: null, note: found };
   }
+  const drawn = resample(rule, judged);
   const sign = limit.sense === 'at_least' ? 1 : -1;
   const margin = sign * (found.value - limit.value);
-  const score = standardScore(found, limit.value);
-  const certainty = score === null ? null : sign * score;
+  const standardError = drawn?.standardError ?? found.standardError;
+  const certainty = standardError === null || standardError === 0 ? null : margin / standardError;
+  const support =
+    drawn === undefined ? null : shareWhere(drawn, (value) => sign * (value - limit.value) >= 0);
   return {
     ...named,
     passed: margin >= 0,
     value: found.value,
-    standardError: found.standardError,
+    standardError,
+    interval: drawn?.interval ?? null,
     margin,
     certainty,
-    note: noteOf(margin, certainty),
+    support,
+    note: noteOf(margin, { certainty, support, drawn }),
   };
 }
 
-/** Two standard errors are the line between a finding and noise. */
-function noteOf(margin: number, certainty: number | null): string {
-  const side = margin >= 0 ? 'kept' : 'missed';
-  if (certainty === null) return `${side}; its noise is unknown`;
-  const sure = Math.abs(certainty) >= 2 ? 'beyond noise' : 'within noise';
-  return `${side} by ${Math.abs(margin).toPrecision(3)}, ${Math.abs(certainty).toFixed(1)} standard errors: ${sure}`;
+/** Two standard errors, or one resample in forty, are the line between a finding and noise. */
+function noteOf(
+  margin: number,
+  sure: { certainty: number | null; support: number | null; drawn: Distribution | undefined },
+): string {
+  const { certainty, support, drawn } = sure;
+  const said = `${margin >= 0 ? 'kept' : 'missed'} by ${Math.abs(margin).toPrecision(3)}`;
+  if (drawn !== undefined && support !== null) {
+    const isFinding = margin >= 0 ? support >= 0.975 : support <= 0.025;
+    const [low, high] = drawn.interval.map((value) => Number(value.toPrecision(4)));
+    const questions = `${drawn.values.length} resamples of ${drawn.questions} questions`;
+    return `${said}; 95 % from ${low ?? ''} to ${high ?? ''}, holds in ${(support * 100).toFixed(1)} % of ${questions}: ${isFinding ? 'beyond' : 'within'} noise`;
+  }
+  if (certainty === null) return `${said}; its noise is unknown`;
+  return `${said}, ${Math.abs(certainty).toFixed(1)} standard errors: ${Math.abs(certainty) >= 2 ? 'beyond' : 'within'} noise`;
 }
 
 function nameOf(rule: GateRule, limit: Limit): string {
   const where = [rule.task, rule.effort].filter((part) => part !== undefined).join(', ');
-  const against = rule.baseline === undefined ? '' : ` / ${rule.baseline}`;
+  const sign = rule.compare === 'ratio' ? '/' : '-';
+  const against = rule.baseline === undefined ? '' : ` ${sign} ${rule.baseline}`;
   const sense = limit.sense === 'at_least' ? 'at least' : 'at most';
   return `${rule.metric} of ${rule.model}${against}${where === '' ? '' : ` (${where})`} ${sense} ${limit.value}`;
 }
 
 /** The figure, or what is missing for it. */
-function measure(rule: GateRule, models: readonly Model[]): Estimate | string {
-  const own = measureModel(rule, rule.model, models);
+function estimate(rule: GateRule, models: readonly Model[]): Estimate | string {
+  const own = estimateModel(rule, rule.model, models);
   if (typeof own === 'string') return own;
   if (rule.baseline === undefined) {
     return rule.metric === 'retention' ? 'retention needs a baseline' : own;
   }
-  const reference = measureModel(rule, rule.baseline, models);
+  const reference = estimateModel(rule, rule.baseline, models);
   if (typeof reference === 'string') return reference;
+  if (rule.compare === 'difference') return difference(own, reference);
   return ratio(own, reference) ?? `${rule.baseline} has ${rule.metric} 0, so there is no ratio`;
 }
 
-function measureModel(rule: GateRule, name: string, models: readonly Model[]): Estimate | string {
+function estimateModel(rule: GateRule, name: string, models: readonly Model[]): Estimate | string {
   const model = models.find((candidate) => candidate.name === name);
   if (model === undefined) return `no results of ${name}`;
-  if (rule.metric === 'effort_length_ratio') {
-    const value = effortLengthRatio(model);
-    return value === undefined
-      ? `${name} was not evaluated at low and high effort`
-      : { value, standardError: null };
-  }
-  const results = resultsFor(rule, model);
-  if (results.length === 0)
+  const found = withError(rule, model);
+  if (found !== undefined) return found;
+  if (rule.metric === 'effort_length_ratio') return `${name} was not evaluated at low and high effort`;
+  if (withError({ ...rule, metric: 'accuracy' }, model) === undefined)
     return `${name} has no results for ${rule.task ?? 'the suite'} at ${rule.effort ?? 'any'} effort`;
-  const estimates: Estimate[] = [];
-  for (const result of results) {
-    const estimate = figureOf(rule.metric, model, result);
-    if (estimate === undefined) return `no timings of ${name}`;
-    estimates.push(estimate);
-  }
-  return meanOf(estimates);
+  return `no timings of ${name}`;
 }
 
-function resultsFor(rule: GateRule, model: Model): EffortResult[] {
-  const results =
-    rule.task === undefined ? model.suite : model.tasks.filter((result) => result.task === rule.task);
-  return results.filter((result) => rule.effort === undefined || result.effort === rule.effort);
+/** The figure in each resample; undefined where the answers of a model are not there, or not to the same questions. */
+function resample(rule: GateRule, { models, answers }: Judged): Distribution | undefined {
+  const own = models.find(({ name }) => name === rule.model);
+  const baseline = models.find(({ name }) => name === rule.baseline);
+  const given = answers.get(rule.model);
+  if (own === undefined || given === undefined) return undefined;
+  if (rule.baseline === undefined || baseline === undefined)
+    return bootstrap(given, undefined, (draw) => figureOf(rule, drawnMeans(own, 'own', draw)));
+  const theirs = answers.get(rule.baseline);
+  if (theirs === undefined) return undefined;
+  return bootstrap(given, theirs, (draw) => {
+    const mine = figureOf(rule, drawnMeans(own, 'own', draw));
+    const other = figureOf(rule, drawnMeans(baseline, 'baseline', draw));
+    if (mine === undefined || other === undefined) return undefined;
+    return rule.compare === 'ratio' ? mine / other : mine - other;
+  });
 }
 
-function figureOf(
-  metric: Exclude<GateMetric, 'effort_length_ratio'>,
-  model: Model,
-  result: EffortResult,
-): Estimate | undefined {
-  switch (metric) {
-    case 'accuracy':
-    case 'retention':
-      return { value: result.accuracy, standardError: result.standardError };
-    case 'mean_tokens':
-      return { value: result.meanTokens, standardError: null };
-    case 'cap_hit_rate':
-      return { value: result.capHitRate, standardError: shareError(result.capHitRate, result.examples) };
-    case 'final_rate':
-      return { value: result.finalRate, standardError: shareError(result.finalRate, result.examples) };
-    case 'request_efficiency': {
-      const value = requestsPerSecond(model, result);
-      return value === undefined ? undefined : { value, standardError: null };
-    }
-  }
-}
-
-function meanOf(estimates: readonly Estimate[]): Estimate {
-  const value = estimates.reduce((sum, estimate) => sum + estimate.value, 0) / estimates.length;
-  let squares = 0;
-  for (const { standardError } of estimates) {
-    if (standardError === null) return { value, standardError: null };
-    squares += standardError ** 2;
-  }
-  return { value, standardError: Math.sqrt(squares) / estimates.length };
+function shareWhere({ values }: Distribution, holds: (value: number) => boolean): number {
+  return values.filter(holds).length / values.length;
 }

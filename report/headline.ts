@@ -1,4 +1,4 @@
-import { effortsOf, modelNamed, suiteAt, type Evidence, type Model } from './evidence.ts';
+import { effortsOf, modelNamed, suiteAt, type Evidence, type Model, type Verdict } from './evidence.ts';
 import { bytes, counted, percent } from './figures.ts';
 import { bestGain } from './sections/efficiency.ts';
 
@@ -30,11 +30,15 @@ function verdictTile({ verdict }: Evidence): Tile[] {
   const held = verdict.rules.filter((rule) => rule.passed).length;
   return [
     {
-      value: verdict.passed ? '✓ passed' : '✗ failed',
-      name: `the gate: ${held} of ${verdict.rules.length} rules hold`,
+      value: verdict.passed ? '✓ passed' : verdict.override === null ? '✗ failed' : '✗ overridden',
+      name: `the gate: ${held} of ${verdict.rules.length} rules hold${passedBy(verdict)}`,
       tone: verdict.passed ? 'good' : 'bad',
     },
   ];
+}
+
+function passedBy({ passed, override }: Verdict): string {
+  return passed || override === null ? '' : `; ${override.by} let it pass: ${override.reason}`;
 }
 
 function retentionTiles(evidence: Evidence): Tile[] {

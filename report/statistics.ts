@@ -1,4 +1,4 @@
-import type { Answer, EffortResult, Model, PairedDifference } from './evidence.ts';
+import type { EffortResult, Model } from './evidence.ts';
 import { suiteAt } from './evidence.ts';
 
 /** A figure and one standard deviation of it; null where nothing is known of its noise. */
@@ -25,56 +25,6 @@ export function difference(a: Estimate, b: Estimate): Estimate {
   const value = a.value - b.value;
   if (a.standardError === null || b.standardError === null) return { value, standardError: null };
   return { value, standardError: Math.hypot(a.standardError, b.standardError) };
-}
-
-/**
- * The difference question by question, which leaves out what both found hard alike. Mean over tasks,
- * each weighing the same; the standard error of each task's mean is sqrt(sum (d - mean)^2 / (n - 1) / n),
- * and independent ones add in squares.
- */
-export function pairedDifferences(
-  left: readonly Answer[],
-  right: readonly Answer[],
-): Record<string, PairedDifference> {
-  const other = new Map(right.map((answer) => [keyOf(answer), answer.isCorrect]));
-  const byCell = new Map<string, Map<string, number[]>>();
-  for (const answer of left) {
-    const theirs = other.get(keyOf(answer));
-    if (theirs === undefined) continue;
-    const tasks = byCell.get(answer.effort) ?? new Map<string, number[]>();
-    byCell.set(answer.effort, tasks);
-    const differences = tasks.get(answer.task) ?? [];
-    tasks.set(answer.task, differences);
-    differences.push(Number(answer.isCorrect) - Number(theirs));
-  }
-  return Object.fromEntries(
-    [...byCell].map(([effort, tasks]) => [effort, meanOverTasks([...tasks.values()])]),
-  );
-}
-
-function meanOverTasks(tasks: readonly (readonly number[])[]): PairedDifference {
-  let value = 0;
-  let squares = 0;
-  for (const differences of tasks) {
-    const count = differences.length;
-    const mean = differences.reduce((sum, difference) => sum + difference, 0) / count;
-    const variance =
-      differences.reduce((sum, difference) => sum + (difference - mean) ** 2, 0) / Math.max(1, count - 1);
-    value += mean / tasks.length;
-    squares += variance / count;
-  }
-  const examples = tasks.reduce((sum, differences) => sum + differences.length, 0);
-  return { value, standardError: Math.sqrt(squares) / tasks.length, examples };
-}
-
-function keyOf(answer: Answer): string {
-  return JSON.stringify([answer.task, answer.effort, answer.id]);
-}
-
-/** How many standard errors `value` is from `limit`; null without a standard error. */
-export function standardScore(estimate: Estimate, limit: number): number | null {
-  if (estimate.standardError === null || estimate.standardError === 0) return null;
-  return (estimate.value - limit) / estimate.standardError;
 }
 
 /** Of a share p among n: sqrt(p (1 - p) / n). */
@@ -104,6 +54,8 @@ export interface FrontierPoint {
   accuracy: number;
   /** Some other point is at least as accurate and as fast, and better in one. */
   isDominated: boolean;
+  /** The most accurate of those. */
+  dominatedBy: { model: Model; effort: string } | undefined;
 }
 
 export function frontier(models: readonly Model[]): FrontierPoint[] {
@@ -115,5 +67,13 @@ export function frontier(models: readonly Model[]): FrontierPoint[] {
   );
   const beats = (a: (typeof points)[number], b: (typeof points)[number]): boolean =>
     a.speed >= b.speed && a.accuracy >= b.accuracy && (a.speed > b.speed || a.accuracy > b.accuracy);
-  return points.map((point) => ({ ...point, isDominated: points.some((other) => beats(other, point)) }));
+  return points.map((point) => {
+    const better = points.filter((other) => beats(other, point));
+    const best = better.reduce<(typeof points)[number] | undefined>(
+      (found, other) => (found === undefined || other.accuracy > found.accuracy ? other : found),
+      undefined,
+    );
+    const dominatedBy = best === undefined ? undefined : { model: best.model, effort: best.effort };
+    return { ...point, isDominated: best !== undefined, dominatedBy };
+  });
 }

@@ -45,7 +45,7 @@ svg text{font-family:system-ui,sans-serif;fill:var(--ink)}
 .small{font-size:10px}.onbar{font-size:11px;fill:var(--bar)!important;font-weight:600}
 .grid{stroke:var(--grid)}.rule{stroke:var(--grid)}.axisline{stroke:var(--ink)}
 .mark{stroke-width:1.6}.m0{--c:var(--low)}.m1{--c:var(--mid)}.m2{--c:var(--high)}.m3{--c:var(--kept)}
-.mark.m0{fill:var(--card);stroke:var(--c)}.mark.m1,.mark.m2,.mark.m3{fill:var(--c);stroke:var(--c)}
+.mark{fill:var(--c);stroke:var(--c)}
 .mark.hollow{fill:var(--card);stroke:var(--c);stroke-width:1.2;opacity:.75}
 .mark.tiny{transform-box:fill-box;transform-origin:center;transform:scale(.62)}
 .whisker{stroke:var(--c);stroke-width:1.6;opacity:.75}

@@ -30,6 +30,18 @@ export const scorerKinds = [
   'judge',
 ] as const;
 
+/** Of each scorer: counts up when the same answer may be scored otherwise. Results tell it, and compare only when it is equal. */
+export const scorerVersions: Readonly<Record<(typeof scorerKinds)[number], number>> = {
+  exact: 1,
+  number: 1,
+  choice: 1,
+  math: 1,
+  recall: 1,
+  format: 1,
+  code: 1,
+  judge: 1,
+};
+
 export function readScorer(fields: JsonFields, where: string): Scorer {
   const named = typeof fields.raw('scorer') === 'string';
   const scorer = named

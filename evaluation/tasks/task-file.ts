@@ -12,6 +12,8 @@ import { generateRuler, rulerKinds, type RulerKind } from './ruler.ts';
 /** A task as specs/tasks/*.yaml writes it. */
 export interface Task {
   name: string;
+  /** Counts up when its prompts, data or scorer change: results of unlike versions are not compared. */
+  version: number;
   data:
     | { kind: 'file'; source: string | undefined; file: string; sha256: string; adapter: string | undefined }
     | { kind: 'ruler'; kinds: RulerKind[]; lengths: number[]; examples: number; seed: number };
@@ -55,7 +57,7 @@ export async function readTaskFiles(folder: string): Promise<Task[]> {
 
 export function parseTask(text: string, where: string): Task {
   const fields = JsonFields.of(readYaml(text, where), where).only([
-    ...['fretsaw', 'name', 'description', 'data', 'prompt', 'instruction', 'scorer'],
+    ...['fretsaw', 'name', 'version', 'description', 'data', 'prompt', 'instruction', 'scorer'],
     ...['samples', 'efforts', 'max_new_tokens', 'limit'],
   ]);
   if (fields.text('fretsaw') !== 'task/v1')
@@ -68,6 +70,7 @@ export function parseTask(text: string, where: string): Task {
     fields.has(name) ? fields.integer(name, 1) : undefined;
   return {
     name: fields.text('name'),
+    version: whole('version') ?? 1,
     data,
     prompt: fields.has('prompt') ? fields.text('prompt') : undefined,
     instruction: fields.has('instruction') ? fields.text('instruction') : undefined,
@@ -130,6 +133,7 @@ export async function makeTask(task: Task, folders: TaskFolders): Promise<MadeTa
   const lines = questions.slice(0, task.limit).map(({ id, prompt, answer, scorer, suffix }) => ({
     id: `${task.name}/${id}`,
     task: suffix === '' ? task.name : `${task.name} ${suffix}`,
+    task_version: task.version,
     messages: [{ role: 'user', content: prompt }],
     answer,
     scorer,

@@ -1,5 +1,5 @@
-import type { Evidence } from '../evidence.ts';
-import { significant, unknown } from '../figures.ts';
+import type { Evidence, Verdict } from '../evidence.ts';
+import { percent, significant, unknown } from '../figures.ts';
 import { left, right, type Section } from '../section.ts';
 
 export function gateSection({ verdict }: Evidence): Section | undefined {
@@ -8,26 +8,34 @@ export function gateSection({ verdict }: Evidence): Section | undefined {
   return {
     id: 'gate',
     title: 'The gate',
-    lead: verdict.passed
-      ? `Passed: all ${verdict.rules.length} rules hold.`
-      : `Failed: ${missed} of ${verdict.rules.length} rules do not hold.`,
+    lead: leadOf(verdict, missed),
     figures: [],
     tables: [
       {
         caption: 'Rules',
-        columns: [left('rule'), left(''), right('value'), right('± s.e.'), right('limit'), left('how sure')],
+        columns: [
+          ...[left('rule'), left(''), right('value'), right('± s.e.'), right('limit')],
+          ...[right('limit holds in'), left('how sure')],
+        ],
         rows: verdict.rules.map((rule) => [
           rule.rule,
           rule.passed ? { text: '✓ holds', tone: 'good' } : { text: '✗ fails', tone: 'bad' },
           significant(rule.value),
           rule.standardError === null ? unknown : significant(rule.standardError, 2),
           significant(rule.limit),
+          rule.support === null ? unknown : percent(rule.support),
           rule.note,
         ]),
       },
     ],
     notes: [],
   };
+}
+
+function leadOf({ passed, rules, override }: Verdict, missed: number): string {
+  if (passed) return `Passed: all ${rules.length} rules hold.`;
+  const failed = `Failed: ${missed} of ${rules.length} rules do not hold.`;
+  return override === null ? failed : `${failed} ${override.by} let it pass: ${override.reason}`;
 }
 
 export function provenanceSection({ provenance }: Evidence): Section | undefined {

@@ -1,6 +1,6 @@
 import { frontierPlot } from '../charts/frontier-plot.ts';
 import { effortsOf, modelNamed, suiteAt, type Evidence, type Model } from '../evidence.ts';
-import { fixed, significant, unknown } from '../figures.ts';
+import { fixed, percentWithError, significant, unknown } from '../figures.ts';
 import { left, right, type Section, type Table } from '../section.ts';
 import { frontier, requestsPerSecond, type FrontierPoint } from '../statistics.ts';
 
@@ -25,8 +25,34 @@ export function efficiencySection(evidence: Evidence): Section | undefined {
           'Accuracy and speed. The broken line joins the points that none beats; thin lines join the efforts of one model, the baseline and the last model in bold.',
       },
     ],
-    tables: [efficiencyTable(points, efforts, baseline), timingTable(evidence.models)],
+    tables: [frontierTable(points), efficiencyTable(points, efforts, baseline), timingTable(evidence.models)],
     notes: notesOf(evidence.models),
+  };
+}
+
+/** The picture's points, fastest first. */
+function frontierTable(points: readonly FrontierPoint[]): Table {
+  const sorted = [...points].sort((a, b) => b.speed - a.speed);
+  return {
+    caption: 'The accuracy-speed frontier: every point of the picture, fastest first',
+    columns: [
+      ...[left('model'), left('effort'), right('requests/s'), right('tokens/s'), right('tokens an answer')],
+      ...[right('accuracy'), left('frontier')],
+    ],
+    rows: sorted.map(({ model, effort, speed, accuracy, dominatedBy }) => {
+      const result = suiteAt(model, effort);
+      return [
+        model.label,
+        effort,
+        significant(speed, 4),
+        fixed(model.timing?.tokensPerSecond, 0),
+        fixed(result?.meanTokens, 1),
+        percentWithError(accuracy, result?.standardError),
+        dominatedBy === undefined
+          ? { text: '● on it', tone: 'strong' as const }
+          : { text: `○ beaten by ${dominatedBy.model.label}, ${dominatedBy.effort}`, tone: 'faint' as const },
+      ];
+    }),
   };
 }
 
@@ -68,10 +94,11 @@ function overBaseline(model: Model, baseline: Model, effort: string): string {
 
 function timingTable(models: readonly Model[]): Table {
   return {
-    caption: 'Tokens a second, as measured in the evaluation',
+    caption: 'Tokens a second, and where they were measured',
     columns: [
       left('model'),
       right('tokens/s'),
+      right('± s.e.'),
       left('measured on'),
       left('runner'),
       right('threads'),
@@ -84,6 +111,7 @@ function timingTable(models: readonly Model[]): Table {
             [
               label,
               fixed(timing.tokensPerSecond, 0),
+              fixed(timing.standardError, 0),
               timing.measuredOn,
               timing.runner,
               String(timing.threads ?? unknown),
@@ -100,7 +128,7 @@ function notesOf(models: readonly Model[]): string[] {
   if (borrowed.length === 0) return [];
   const names = borrowed.map(({ label, timing }) => `${label} (time of ${timing?.measuredOn ?? unknown})`);
   return [
-    `An FP8 cache is simulated here by quantising and dequantising, which costs time and saves no memory. No speed is credited to it: ${names.join(', ')} count with the float cache of the same architecture.`,
+    `Speed is measured once an architecture, and counts for every model that has it: ${names.join(', ')}. An FP8 cache in ONNX is simulated by quantising and dequantising, and gets no credit.`,
   ];
 }
 

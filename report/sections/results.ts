@@ -7,10 +7,11 @@ import {
   type EffortResult,
   type Evidence,
   type Model,
+  type Retention,
 } from '../evidence.ts';
-import { fixed, percent, percentWithError, significant, unknown } from '../figures.ts';
+import { fixed, percent, percentRange, percentWithError, significant, unknown } from '../figures.ts';
 import { left, right, type Cell, type Section, type Table } from '../section.ts';
-import { accuracyOf, difference, effortLengthRatio, ratio } from '../statistics.ts';
+import { accuracyOf, difference, effortLengthRatio } from '../statistics.ts';
 
 export function accuracySection(evidence: Evidence): Section | undefined {
   const { models } = evidence;
@@ -40,8 +41,16 @@ export function accuracySection(evidence: Evidence): Section | undefined {
       accuracyTable(evidence, efforts),
       ...retentionTables(evidence, efforts),
       taskTable(models, efforts),
+      intervalTable(models, efforts),
     ],
-    notes: [],
+    notes: [
+      ...(evidence.retentions.some(({ interval }) => interval !== null)
+        ? [
+            'Retention’s errors and intervals are a paired bootstrap: the questions are drawn again 2 000 times, for both models alike.',
+          ]
+        : []),
+      ...evidence.unlike.map((difference) => `Compared although unlike: ${difference}.`),
+    ],
   };
 }
 
@@ -57,43 +66,69 @@ function accuracyTable({ models }: Evidence, efforts: string[]): Table {
   };
 }
 
+function intervalTable(models: readonly Model[], efforts: string[]): Table {
+  return {
+    caption: 'Accuracy: its 95 % interval, per cent',
+    columns: [left('model'), ...efforts.map(right)],
+    rows: models.map((model) => [
+      model.label,
+      ...efforts.map((effort) => {
+        const result = suiteAt(model, effort);
+        return result === undefined ? unknown : percentRange(result.interval);
+      }),
+    ]),
+    isDetail: true,
+  };
+}
+
 function accuracyCell(result: EffortResult | undefined): Cell {
   return result === undefined ? unknown : percentWithError(result.accuracy, result.standardError);
 }
 
-/** Retention hangs on which parent is meant, so every baseline that was run is shown: its cache in full precision and in FP8. */
+/** One against each baseline that was run, and one for tasks. */
 function retentionTables(evidence: Evidence, efforts: string[]): Table[] {
-  const baselines = evidence.models.filter(
-    (model) => model.name === evidence.baseline || model.name.startsWith(`${evidence.baseline}_`),
-  );
-  return baselines.map((baseline) => ({
-    caption: `Retention: accuracy over that of “${baseline.label}”, per cent ± one standard error`,
-    columns: [left('model'), ...efforts.map(right), right('mean')],
-    rows: evidence.models
-      .filter((model) => model !== baseline)
-      .map((model) => [
-        model.label,
-        ...efforts.map((effort) => retentionCell(model, baseline, effort)),
-        retentionOfMean(model, baseline),
-      ]),
-  }));
+  const baselines = [...new Set(evidence.retentions.map(({ baseline }) => baseline))];
+  return baselines.flatMap((name) => {
+    const label = modelNamed(evidence, name)?.label ?? name;
+    const others = evidence.models.filter((model) => model.name !== name);
+    const tasks = [...new Set(others.flatMap((model) => model.tasks.map(({ task }) => task)))].sort();
+    const at = (model: Model, effort: string | null, task: string | null): Retention | undefined =>
+      evidence.retentions.find(
+        (one) =>
+          one.baseline === name && one.model === model.name && one.effort === effort && one.task === task,
+      );
+    return [
+      {
+        caption: `Retention: accuracy over that of “${label}”, per cent ± one standard error`,
+        columns: [left('model'), ...efforts.map(right), right('mean'), right('95 % of the mean')],
+        rows: others.map((model) => {
+          const mean = at(model, null, null);
+          return [
+            model.label,
+            ...efforts.map((effort) => retentionCell(at(model, effort, null))),
+            { text: percent(mean?.value), tone: 'strong' as const },
+            mean?.interval == null ? unknown : percentRange(mean.interval),
+          ];
+        }),
+      },
+      {
+        caption: `Retention by task, of “${label}”, per cent ± one standard error`,
+        columns: [left('model'), left('task'), ...efforts.map(right), right('mean')],
+        rows: others.flatMap((model) =>
+          tasks.map((task, index) => [
+            index === 0 ? model.label : '',
+            task,
+            ...[...efforts, null].map((effort) => retentionCell(at(model, effort, task))),
+          ]),
+        ),
+        isDetail: true,
+      },
+    ];
+  });
 }
 
-function retentionCell(model: Model, baseline: Model, effort: string): Cell {
-  const own = suiteAt(model, effort);
-  const reference = suiteAt(baseline, effort);
-  if (own === undefined || reference === undefined) return unknown;
-  const kept = ratio(accuracyOf(own), accuracyOf(reference));
-  if (kept === undefined) return unknown;
-  return percentWithError(kept.value, kept.standardError);
-}
-
-function retentionOfMean(model: Model, baseline: Model): Cell {
-  const own = meanAccuracy(model);
-  const reference = meanAccuracy(baseline);
-  return own === undefined || reference === undefined || reference === 0
-    ? unknown
-    : { text: percent(own / reference), tone: 'strong' };
+function retentionCell(kept: Retention | undefined): Cell {
+  return kept === undefined ? unknown : percentWithError(kept.value, kept.standardError);
 }
 
 export function meanAccuracy(model: Model): number | undefined {
@@ -171,16 +206,32 @@ function lengthTables(models: readonly Model[], efforts: string[]): Table[] {
       ]),
     },
     {
-      caption: 'Answers cut at the cap, and answers with a final channel',
+      caption: 'Tokens of an answer at 10, 50, 90 and 99 % of all',
+      columns: [left('model'), ...efforts.map(right)],
+      rows: models.map((model) => [
+        model.label,
+        ...efforts.map((effort) => {
+          const found = suiteAt(model, effort)?.tokenQuantiles;
+          return found === undefined
+            ? unknown
+            : [found.p10, found.p50, found.p90, found.p99].map((value) => fixed(value, 0)).join(' · ');
+        }),
+      ]),
+    },
+    {
+      caption:
+        'Answers cut at the cap, answers with a final channel, and answers that never came or could not be scored',
       columns: [
         left('model'),
         ...efforts.map((effort) => right(`cut, ${effort}`)),
         ...efforts.map((effort) => right(`final, ${effort}`)),
+        right('errors'),
       ],
       rows: models.map((model) => [
         model.label,
         ...shares(model, (result) => result.capHitRate),
         ...shares(model, (result) => result.finalRate),
+        String(model.suite.reduce((sum, { errors }) => sum + errors, 0)),
       ]),
     },
   ];
@@ -202,7 +253,9 @@ export function comparisonSection(evidence: Evidence): Section | undefined {
     figures: [],
     tables,
     notes: shown.every(({ comparison }) => Object.keys(comparison.paired).length > 0)
-      ? ['Differences are taken question by question: both models answered the same ones.']
+      ? [
+          'Differences are a paired bootstrap: questions are drawn again, and both models are taken at the same ones.',
+        ]
       : [
           'Where answers were not kept, errors are taken as independent; both models answered the same questions, so the true noise of a difference is smaller.',
         ],
@@ -224,13 +277,15 @@ function comparisonTable({ comparison, one, other, efforts }: Shown): Table {
       right(one.label),
       right(other.label),
       right('difference'),
+      right('95 %'),
       right('standard errors'),
     ],
     rows: efforts.flatMap((effort) => {
       const a = suiteAt(one, effort);
       const b = suiteAt(other, effort);
       if (a === undefined || b === undefined) return [];
-      const gap = comparison.paired[effort] ?? difference(accuracyOf(a), accuracyOf(b));
+      const paired = comparison.paired[effort];
+      const gap = paired ?? difference(accuracyOf(a), accuracyOf(b));
       const error = gap.standardError ?? 0;
       return [
         [
@@ -238,6 +293,7 @@ function comparisonTable({ comparison, one, other, efforts }: Shown): Table {
           accuracyCell(a),
           accuracyCell(b),
           signedPoints(gap.value, error),
+          paired === undefined ? unknown : percentRange(paired.interval),
           error === 0 ? unknown : fixed(gap.value / error, 1),
         ],
       ];

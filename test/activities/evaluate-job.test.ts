@@ -115,6 +115,11 @@ describe('an evaluation', () => {
       ['odd', 'low', 6],
       ['odd', 'high', 6],
     ]);
+    expect(results['tasks']?.[1]).toMatchObject({
+      ...{ version: 1, scorers: { number: 1 }, max_new_tokens: 40 },
+      questions: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) as string,
+    });
+    expect(results['tasks']?.[0]?.['questions']).not.toBe(results['tasks']?.[2]?.['questions']);
     expect(results['suite']?.map((cell) => cell['effort'])).toEqual(['low', 'high']);
     const told = await events(1);
     expect(told.at(0)).toMatchObject({ event: 'started', pid: 4711, kind: 'evaluate', attempt: 1, rank: 0 });

@@ -44,6 +44,20 @@ describe('examples', () => {
       [question, { ...question, effort: 'low', answer: '2' }],
       'jsonl:2: id a stands for two different',
     ],
+    [
+      'two ways to judge one question',
+      [
+        {
+          ...question,
+          scorer: { kind: 'format', instructions: [{ id: 'count:word_count_range', min_words: 1 }] },
+        },
+        {
+          ...{ ...question, effort: 'low' },
+          scorer: { kind: 'format', instructions: [{ id: 'count:word_count_range', min_words: 2 }] },
+        },
+      ],
+      'jsonl:2: id a stands for two different',
+    ],
     ['an unknown scorer', [{ ...question, scorer: 'guess' }], 'unknown scorer guess'],
     ['an answer that the scorer cannot judge', [{ ...question, answer: 'one' }], 'answer one is no number'],
     ['a line without an id', [{ ...question, id: 1 }], 'jsonl:1: id: expected a text, found 1'],

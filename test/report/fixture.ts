@@ -37,17 +37,37 @@ export function resultsOf(name: string): Record<string, unknown> {
       mean_tokens: (tokens[effort] ?? 0) * (name === 'rl_high' ? 1.25 : 0.95 + random() * 0.1),
       cap_hit_rate: random() * 0.03,
       final_rate: 1 - random() * 0.04,
+      interval: [accuracy - 0.03, Math.min(1, accuracy + 0.03)],
+      token_quantiles: { p10: 4, p50: 10, p90: 20, p99: 31 },
+      errors: 0,
     };
   };
   const efforts = ['low', 'medium', 'high'];
   return {
-    schema: 'fretsaw/results/v2',
+    schema: 'fretsaw/results/v3',
     model: {},
+    decoding: { kind: 'greedy' },
     suite: efforts.map((effort) => line(effort, 240)),
     tasks: ['arithmetic', 'instructions', 'recall'].flatMap((task) =>
-      efforts.map((effort) => ({ task, errors: 0, ...line(effort, 80) })),
+      efforts.map((effort) => ({
+        ...{ task, version: 1, questions: `sha256:${task}`, scorers: { exact: 1 } },
+        ...{ max_new_tokens: 64, ...line(effort, 80) },
+      })),
     ),
   };
+}
+
+/** One answer a question, right in the share that is asked for, so that `better` models are right where others are too. */
+export function answerLines(share: number, tokens = 10): string {
+  const lines = ['arithmetic', 'recall'].flatMap((task) =>
+    ['low', 'high'].flatMap((effort) =>
+      Array.from({ length: 40 }, (_, index) => ({
+        ...{ id: `${task} ${index}`, task, effort, sample: 0, correct: (index * 7) % 40 < share * 40 },
+        ...{ tokens: tokens * (effort === 'high' ? 3 : 1) + (index % 5), capped: index === 0, final: 'x' },
+      })),
+    ),
+  );
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
 }
 
 export function timingsOf(name: string): Record<string, unknown> {

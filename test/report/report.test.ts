@@ -7,9 +7,18 @@ import type { InlineJob } from '../../activities/inline-job.ts';
 import { runReport } from '../../activities/report.ts';
 import { runSelect } from '../../activities/select.ts';
 import { isFailure } from '../../core/errors.ts';
-import { frontier, pairedDifferences } from '../../report/statistics.ts';
+import { pairedDifferences } from '../../report/retention.ts';
+import { frontier } from '../../report/statistics.ts';
 import { rehearsalConfig, scoresDocument } from '../selection/fixture.ts';
-import { curveLines, folderWith, modelNames, rankingDocument, resultsOf, timingsOf } from './fixture.ts';
+import {
+  answerLines,
+  curveLines,
+  folderWith,
+  modelNames,
+  rankingDocument,
+  resultsOf,
+  timingsOf,
+} from './fixture.ts';
 
 let root: string;
 const read = (output: string, file: string): string => readFileSync(join(root, output, file), 'utf8');
@@ -98,7 +107,7 @@ describe('a gate, as a stage', () => {
     expect(isFailure(failure, 'GATE_FAILED')).toBe(true);
     expect(String(failure)).toContain('accuracy of control / parent (high) at least 0.97');
     expect(JSON.parse(read('verdict', 'verdict.json'))).toMatchObject({
-      schema: 'fretsaw/verdict/v1',
+      schema: 'fretsaw/verdict/v2',
       passed: false,
     });
   });
@@ -106,6 +115,52 @@ describe('a gate, as a stage', () => {
   it('only reports when told to', async () => {
     await runGate(job('gate', { rules, on_fail: 'report' }, { results }));
     expect(JSON.parse(read('verdict', 'verdict.json'))).toMatchObject({ passed: false });
+  });
+
+  const answered = (name: string, share: number, cap = 64): string => {
+    const document = resultsOf(name) as { tasks: object[] };
+    const tasks = document.tasks.map((cell) => ({ ...cell, max_new_tokens: cap }));
+    return folderWith(root, `answered-${name}-${cap}`, {
+      'results.json': { ...document, tasks },
+      'answers.jsonl': answerLines(share),
+    });
+  };
+
+  it('says how sure it is by the answers to the same questions', async () => {
+    const inputs = { results: { parent: answered('parent', 0.9), control: answered('control', 0.5) } };
+    await expect(runGate(job('gate', { rules }, inputs))).rejects.toThrow(
+      /missed by .*; 95 % from .*, holds in 0\.0 % of 2000 resamples of 80 questions: beyond noise/,
+    );
+  });
+
+  it('that a person overrides stops nothing, and its verdict says who and why', async () => {
+    const override = { by: 'ada', reason: 'only the demo needs it' };
+    await runGate(job('gate', { rules, override }, { results }));
+    expect(JSON.parse(read('verdict', 'verdict.json'))).toMatchObject({ passed: false, override });
+    await runReport(job('report', { title: 'x' }, { results, verdict: join(root, 'verdict') }));
+    const said = 'ada let it pass: only the demo needs it';
+    for (const file of ['report.html', 'report.md', 'report.txt'])
+      expect(read('report', file)).toContain(said);
+    for (const wrong of [{ by: 'ada' }, { by: ' ', reason: 'x' }, { by: 'ada', reason: '' }])
+      await expect(runGate(job('gate', { rules, override: wrong }, { results }))).rejects.toMatchObject({
+        code: 'BAD_INPUT',
+      });
+  });
+
+  it('refuses to set results under unlike caps against each other, unless it is told to', async () => {
+    const inputs = { results: { parent: answered('parent', 0.9), control: answered('control', 0.5, 128) } };
+    await expect(runGate(job('gate', { rules, on_fail: 'report' }, inputs))).rejects.toMatchObject({
+      code: 'NOT_COMPARABLE',
+      message: expect.stringContaining('cap of arithmetic at low: control 128, parent 64') as string,
+    });
+    const settings = { title: 'x', baseline: 'parent' };
+    await expect(runReport(job('report', settings, inputs))).rejects.toMatchObject({
+      code: 'NOT_COMPARABLE',
+    });
+    await runGate(job('gate', { rules, on_fail: 'report', unlike: 'allow' }, inputs));
+    expect(read('verdict', 'verdict.json')).toContain('cap of recall at high: control 128, parent 64');
+    await runReport(job('report', { ...settings, unlike: 'allow' }, inputs));
+    expect(read('report', 'report.md')).toContain('Compared although unlike: cap of arithmetic at low');
   });
 
   it('refuses a rule without a limit', async () => {
@@ -169,12 +224,19 @@ describe('a report', () => {
     ]) {
       expect(html).toContain(`<section id="${id}">`);
     }
-    expect(html).toContain('No speed is credited to it: parent fp8 (time of parent), fp8 (time of average)');
+    expect(html).toContain('every model that has it: parent fp8 (time of parent), fp8 (time of average)');
   });
 
   it('has a table for every picture in Markdown, and the same figures in JSON', () => {
     const markdown = read('report', 'report.md');
     expect(markdown).toContain('| child, scored |');
+    expect(markdown).toMatch(
+      /\*\*The accuracy-speed frontier: every point of the picture, fastest first\*\*/,
+    );
+    expect(markdown).toMatch(/\| ○ beaten by [a-z0-9 ,]+, (low|medium|high) \|/);
+    expect(markdown).toContain('**● on it**');
+    expect(markdown).toContain('**Retention by task, of “parent”, per cent ± one standard error**');
+    expect(markdown).toContain('**Tokens of an answer at 10, 50, 90 and 99 % of all**');
     expect(markdown).not.toMatch(/NaN|Infinity|undefined/);
     const json = JSON.parse(read('report', 'report.json')) as {
       schema: string;
@@ -242,28 +304,34 @@ describe('a report', () => {
     );
     const other = folderWith(root, 'other', { 'results.json': { schema: 'fretsaw/results/v1' } });
     await expect(runReport(job('report', { title: 'x' }, { results: { child: other } }))).rejects.toThrow(
-      'results.json.schema: expected fretsaw/results/v2, found "fretsaw/results/v1"',
+      'results.json.schema: expected fretsaw/results/v3, found "fretsaw/results/v1"',
     );
   });
 });
 
 describe('a paired difference', () => {
   const answers = (task: string, marks: string): Parameters<typeof pairedDifferences>[0] =>
-    Array.from(marks).map((mark, id) => ({ task, effort: 'high', id: String(id), isCorrect: mark === '1' }));
+    Array.from(marks).map((mark, id) => ({
+      ...{ task, effort: 'high', id: String(id), isCorrect: mark === '1' },
+      ...{ tokens: 5, isCapped: false, hasFinal: true },
+    }));
 
   it('is taken question by question, with a smaller error than independent ones', () => {
     const left = answers('recall', '1111100000');
     const right = answers('recall', '1111000000');
     const found = pairedDifferences(left, right)['high'];
     expect(found?.value).toBeCloseTo(0.1, 12);
-    expect(found?.standardError).toBeCloseTo(Math.sqrt((0.81 + 9 * 0.01) / 9 / 10), 12);
+    // One question in ten differs: drawn again, the difference is binomial with share 0.1.
+    expect(found?.standardError).toBeCloseTo(Math.sqrt((0.1 * 0.9) / 10), 2);
+    expect(found?.interval[0]).toBe(0);
     expect(found?.examples).toBe(10);
   });
 
-  it('weighs tasks alike, and leaves out what one of the two did not answer', () => {
+  it('weighs tasks alike, and there is none where the two did not answer the same questions', () => {
     const left = [...answers('recall', '11'), ...answers('sums', '0000')];
-    const right = [...answers('recall', '00'), ...answers('sums', '000')];
-    expect(pairedDifferences(left, right)['high']).toMatchObject({ value: 0.5, examples: 5 });
+    const right = [...answers('recall', '00'), ...answers('sums', '0000')];
+    expect(pairedDifferences(left, right)['high']).toMatchObject({ value: 0.5, examples: 6 });
+    expect(pairedDifferences(left, right.slice(1))['high']).toBeUndefined();
   });
 });
 
@@ -280,11 +348,15 @@ describe('the frontier', () => {
           accuracy,
           standardError: 0,
           meanTokens: 1,
-          capHitRate: 0,
-          finalRate: 1,
+          ...{ capHitRate: 0, finalRate: 1, errors: 0, interval: [0, 1] as const },
+          tokenQuantiles: { p10: 1, p50: 1, p90: 1, p99: 1 },
         },
       ],
-      timing: { tokensPerSecond: speed, runner: '', threads: 1, batchSize: 1, measuredOn: name },
+      conditions: { decoding: 'greedy', cells: [] },
+      timing: {
+        ...{ tokensPerSecond: speed, standardError: null, runner: '', threads: 1, batchSize: 1 },
+        measuredOn: name,
+      },
     });
     const points = frontier([
       at('slow', 0.9, 1),
@@ -292,12 +364,13 @@ describe('the frontier', () => {
       at('worse', 0.8, 1.5),
       at('twin', 0.9, 1),
     ]);
-    expect(points.map((point) => [point.model.name, point.isDominated])).toEqual([
-      ['slow', false],
-      ['fast', false],
-      ['worse', true],
-      ['twin', false],
+    expect(points.map((point) => [point.model.name, point.dominatedBy?.model.name])).toEqual([
+      ['slow', undefined],
+      ['fast', undefined],
+      ['worse', 'fast'],
+      ['twin', undefined],
     ]);
+    expect(points.map(({ isDominated }) => isDominated)).toEqual([false, false, true, false]);
   });
 });
 

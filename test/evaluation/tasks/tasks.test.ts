@@ -205,7 +205,7 @@ describe('a task file', () => {
     const sha256 = put('sums.jsonl', jsonl({ id: 'x', a: 1, b: 2, answer: '3' }));
     put(
       'sums.yaml',
-      `fretsaw: task/v1\nname: sums\ndata: { file: sums.jsonl, sha256: ${sha256} }\nprompt: "{a}+{b}"\nscorer: number\nsamples: 4\nefforts: [high]\nmax_new_tokens: 9\n`,
+      `fretsaw: task/v1\nname: sums\nversion: 3\ndata: { file: sums.jsonl, sha256: ${sha256} }\nprompt: "{a}+{b}"\nscorer: number\nsamples: 4\nefforts: [high]\nmax_new_tokens: 9\n`,
     );
     const [task] = await readTaskFiles(home);
     if (task === undefined) throw new Error('no task');
@@ -213,6 +213,7 @@ describe('a task file', () => {
       {
         id: 'sums/x',
         task: 'sums',
+        task_version: 3,
         messages: [{ role: 'user', content: '1+2' }],
         answer: '3',
         scorer: { kind: 'number' },

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { requireAlike, unlikeConditions } from '../../report/comparable.ts';
+import type { Conditions, Model } from '../../report/evidence.ts';
+
+const cell = {
+  ...{ task: 'sums', effort: 'high', version: 1, questions: 'sha256:a', scorers: 'exact 1' },
+  maxNewTokens: 64,
+};
+function model(name: string, changes: Partial<typeof cell> = {}, decoding = 'greedy'): Model {
+  const conditions: Conditions = { decoding, cells: [{ ...cell, ...changes }] };
+  return { name, label: name, suite: [], tasks: [], timing: undefined, conditions };
+}
+
+describe('two results', () => {
+  it('that were made alike compare', () => {
+    expect(requireAlike([[model('child'), model('parent')]], false)).toEqual([]);
+  });
+
+  it.each([
+    [{ maxNewTokens: 128 }, 'cap of sums at high: child 128, parent 64'],
+    [{ version: 2 }, 'version of sums at high: child 2, parent 1'],
+    [{ scorers: 'exact 2' }, 'scorers of sums at high: child exact 2, parent exact 1'],
+    [{ questions: 'sha256:b' }, 'questions of sums at high: child sha256:b, parent sha256:a'],
+    [{ task: 'recall' }, 'tasks: child recall at high, parent sums at high'],
+  ])('that differ by %j are refused with both values, unless it is allowed', (changes, message) => {
+    const pairs = [[model('child', changes), model('parent')]] as const;
+    expect(() => requireAlike(pairs, false)).toThrow(
+      expect.objectContaining({
+        code: 'NOT_COMPARABLE',
+        message: expect.stringContaining(message) as string,
+      }) as Error,
+    );
+    expect(requireAlike(pairs, true)).toEqual([message]);
+  });
+
+  it('decoded otherwise are unlike', () => {
+    const [one, other] = [model('child', {}, 'sampled, temperature 1, seed 1'), model('parent')];
+    expect(unlikeConditions(one, other)).toEqual([
+      'decoding: child sampled, temperature 1, seed 1, parent greedy',
+    ]);
+  });
+});
