@@ -1,6 +1,7 @@
 import { CancelledFailure } from '@temporalio/common';
 import { writeFile } from 'node:fs/promises';
 import { Failure, isFailure } from '../core/errors.ts';
+import { BackgroundWork } from './background-work.ts';
 import { beganAtMs } from './began-at.ts';
 import type { Work } from './execute-stage.ts';
 import type { JobFolder } from './job-folder.ts';
@@ -27,53 +28,68 @@ const leaseCheckMs = 5000;
 /**
  * Stays with a job until it has ended: tells Temporal and the job that it is watched, stores
  * snapshots as they appear, and stops the job when its lease is lost, nobody wants it any more, or it
- * is over a limit. A store that is away for a while stops nothing: the job goes on beside it.
+ * is over a limit. The store is asked beside that: one that is slow, or away for a while, stops nothing.
  */
 export async function superviseJob(work: Work, taken: TakenAttempt): Promise<void> {
   const { pulse, launcher } = work;
   const { folder } = taken;
   const limits = await JobLimits.open(work, taken);
+  const uploads = new BackgroundWork(() => unlessStoreIsAway(() => upload(work, folder)));
+  const leaseChecks = new BackgroundWork(() => unlessStoreIsAway(() => checkLease(work, folder)));
   let leaseCheckedAt = Date.now();
   for (;;) {
     await launcher.wait(folder, lookMs);
     if ((await launcher.poll(folder)) !== 'running') break;
-    if (pulse.signal.aborted) await leave(work, folder);
+    if (pulse.signal.aborted) await leave({ work, folder, uploads });
     const signs = await readSigns(folder.events);
     pulse.beat({ attempt: folder.attempt, ...signs.progress });
     if (signs.progress !== undefined) work.deps.metrics.progressed(work.request, signs.progress);
     await folder.touchLease();
-    await unlessStoreIsAway(async () => {
-      if (Date.now() - leaseCheckedAt > leaseCheckMs) {
-        await checkLease(work, folder);
-        leaseCheckedAt = Date.now();
-      }
-      await upload(work, folder);
-    });
+    if (Date.now() - leaseCheckedAt > leaseCheckMs) {
+      leaseChecks.begin();
+      leaseCheckedAt = Date.now();
+    }
+    uploads.begin();
     limits.begin(await beganAtMs(launcher, folder, taken.startedAt));
     const warning = limits.takeWarning(Date.now());
     if (warning !== undefined) await tellBudget(work, warning);
     const breach = limits.breach(signs, Date.now());
-    if (breach !== undefined) await stopFor(breach, { work, folder });
+    if (breach !== undefined) await stopFor(breach, { work, folder, uploads });
   }
-  await upload(work, folder);
+  await lastUpload({ work, folder, uploads });
+}
+
+/** A job that is watched, and its snapshots on their way. */
+interface Watch {
+  work: Work;
+  folder: JobFolder;
+  uploads: BackgroundWork;
 }
 
 /** A job over its time gets the grace for a last snapshot; one that hangs would not use it. */
-async function stopFor(breach: Breach, { work, folder }: { work: Work; folder: JobFolder }): Promise<never> {
-  const { launcher } = work;
+async function stopFor(breach: Breach, watch: Watch): Promise<never> {
+  const { folder } = watch;
+  const { launcher } = watch.work;
   if (breach.code === 'STALLED') {
     await writeFile(folder.stacks, (await launcher.dumpStacks?.(folder)) ?? '');
     await launcher.stop(folder, 0);
   } else await launcher.stop(folder, stopGraceSeconds);
-  await upload(work, folder);
+  await lastUpload(watch);
   throw breachFailure(breach);
 }
 
-async function leave(work: Work, folder: JobFolder): Promise<never> {
-  if (!work.pulse.isStopAsked()) throw new Failure('NODE_LOST', 'the worker leaves; its job goes on');
-  await work.launcher.stop(folder, stopGraceSeconds);
-  await uploadSnapshots(work, folder);
+async function leave(watch: Watch): Promise<never> {
+  const { pulse, launcher } = watch.work;
+  if (!pulse.isStopAsked()) throw new Failure('NODE_LOST', 'the worker leaves; its job goes on');
+  await launcher.stop(watch.folder, stopGraceSeconds);
+  await lastUpload(watch);
   throw new CancelledFailure('stopped by request');
+}
+
+/** What the job has left when it ended, after what was already on its way. */
+async function lastUpload({ work, folder, uploads }: Watch): Promise<void> {
+  await uploads.settle();
+  await upload(work, folder);
 }
 
 async function checkLease(work: Work, folder: JobFolder): Promise<void> {
