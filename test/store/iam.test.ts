@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { root } from '../support/built.ts';
 import { addUser, radosgwIsMissing, type Radosgw } from '../support/radosgw.ts';
 import { makeBucket, type Bucket } from '../contract/s3-rig.ts';
 import { keyOf, leaseOf, put } from '../contract/store-rig.ts';
+import { moeFile } from '../contract/tensor-file.ts';
 
 interface User {
   store: Store;
@@ -84,6 +85,28 @@ describe.skipIf(radosgwIsMissing() !== undefined)(
       const ref = await put(gpu.store, { weights: 'of a child' });
       expect(await gpu.store.artifacts.missing(ref.digest)).toEqual([]);
       await gpu.store.artifacts.view(ref.digest);
+    });
+
+    it('let a GPU worker keep a cut checkpoint, again too, beside garbage collection, which it sees and cannot begin', async () => {
+      const checkpoint = join(folder, 'checkpoint');
+      mkdirSync(checkpoint);
+      writeFileSync(join(checkpoint, 'model.safetensors'), moeFile([[1, 2, 3, 4, 5, 6, 7, 8]]));
+      const ref = await gpu.store.artifacts.putFolder(checkpoint, { type: 'checkpoint' });
+      expect((await gpu.backend.list('packs')).length).toBeGreaterThan(8);
+      expect(await gpu.backend.list('layouts')).toHaveLength(1);
+      await gpu.store.artifacts.putFolder(checkpoint, { type: 'checkpoint' });
+      expect(await gpu.backend.children(`uses/${ref.digest.slice(7)}`)).toHaveLength(1);
+      const options = { roots: async () => [ref.digest], graceMs: 3_600_000, dryRun: false };
+      await expect(gpu.store.upkeep.collect(options)).rejects.toMatchObject(denied);
+      await expect(gpu.store.upkeep.bury(ref.digest, 'forged')).rejects.toMatchObject(denied);
+      await upkeep.store.upkeep.collect(options);
+      expect(await gpu.backend.list('gc')).toEqual(['gc/1/begun', 'gc/1/done']);
+      const doomed = await put(gpu.store, { a: 'to be removed for good' });
+      await upkeep.store.upkeep.bury(doomed.digest, 'a reason');
+      expect(await gpu.store.artifacts.missing(doomed.digest)).toEqual(['(tombstone: a reason)']);
+      await expect(put(gpu.store, { a: 'to be removed for good' })).rejects.toMatchObject({
+        code: 'BAD_INPUT',
+      });
     });
 
     it('let no GPU worker make a hit, move a ref, begin a run or remove anything', async () => {
