@@ -39,13 +39,15 @@ export interface SourceReader {
   peek(position: number, length: number): Buffer;
   /** Fills `target` as far as the file goes; returns how many bytes came. */
   fill(target: Buffer): number;
+  /** Fills all of `target`, and shows each part of it to `seen` while it is hot. CORRUPT when the file ends before. */
+  fillWhole(target: Buffer, seen?: (part: Buffer) => void): void;
   /** After the last byte. CORRUPT when the file changed while it was read. */
   finish(): { sha256: string; size: number };
   close(): void;
 }
 
 /** Small enough for a core's own cache, so that hashing finds there what reading has left. */
-const stepBytes = 256 << 10;
+export const stepBytes = 256 << 10;
 
 export function openSource(file: FoundFile): SourceReader {
   const descriptor = reading(file, () => openSync(file.source, flags));
@@ -60,22 +62,28 @@ export function openSource(file: FoundFile): SourceReader {
       return done;
     });
   }
+  function fill(target: Buffer, seen?: (part: Buffer) => void): number {
+    let filled = 0;
+    while (filled < target.length) {
+      const step = target.subarray(filled, filled + stepBytes);
+      const got = readAt(step, length);
+      const part = got === step.length ? step : step.subarray(0, got);
+      hash.update(part);
+      seen?.(part);
+      filled += got;
+      length += got;
+      if (got < step.length) break;
+    }
+    return filled;
+  }
   return {
     peek(position, wanted) {
       const bytes = Buffer.allocUnsafe(wanted);
       return bytes.subarray(0, readAt(bytes, position));
     },
-    fill(target) {
-      let filled = 0;
-      while (filled < target.length) {
-        const step = target.subarray(filled, filled + stepBytes);
-        const got = readAt(step, length);
-        hash.update(got === step.length ? step : step.subarray(0, got));
-        filled += got;
-        length += got;
-        if (got < step.length) break;
-      }
-      return filled;
+    fill: (target) => fill(target),
+    fillWhole(target, seen) {
+      if (fill(target, seen) < target.length) throw changed(file, before.size, fstatSync(descriptor).size);
     },
     finish() {
       checkUnchanged(file, { before, after: fstatSync(descriptor), length });
@@ -124,9 +132,13 @@ export async function readHashing(
 function checkUnchanged(file: FoundFile, read: { before: Stats; after: Stats; length: number }): void {
   const { before, after, length } = read;
   if (length === before.size && after.size === before.size && after.mtimeMs === before.mtimeMs) return;
-  throw new Failure(
+  throw changed(file, before.size, after.size);
+}
+
+function changed({ source }: FoundFile, before: number, after: number): Failure {
+  return new Failure(
     'CORRUPT',
-    `${file.source} changed while it was read: ${before.size} bytes before, ${after.size} after`,
+    `${source} changed while it was read: ${before} bytes before, ${after} after`,
   );
 }
 

@@ -19,6 +19,7 @@ import { Failure } from '../../core/errors.ts';
 import { diskFailure } from '../../store/disk/disk-failure.ts';
 import { openDiskStore } from '../../store/open-disk-store.ts';
 import { readHashing, readWhole } from '../../store/read-source.ts';
+import { mountSmall } from '../support/small-disk.ts';
 import { keyOf, put } from '../contract/store-rig.ts';
 import { noise, tensorFile } from '../contract/tensor-file.ts';
 
@@ -31,27 +32,9 @@ afterEach(() => {
 });
 const open = (at = home) => openDiskStore({ home: at, domain: 'local', trusted: [] });
 
-/** A file system of its own, which takes root; undefined where that is not to be had. */
-function mountSmall(
-  sizeKib: number,
-): { path: string; remount: (option: string) => void; unmount: () => void } | undefined {
-  const path = join(home, 'mounted');
-  mkdirSync(path);
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeKib}k`, 'tmpfs', path], { stdio: 'ignore' });
-  } catch {
-    return undefined;
-  }
-  return {
-    path,
-    remount: (option) => execFileSync('mount', ['-o', `remount,${option}`, path], { stdio: 'ignore' }),
-    unmount: () => execFileSync('umount', ['-l', path], { stdio: 'ignore' }),
-  };
-}
-
 describe('a disk that fails', () => {
   it('when full says DISK_FULL, keeps nothing by halves, and goes on when there is room', async (context) => {
-    const disk = mountSmall(1024);
+    const disk = mountSmall(home, 1024);
     if (disk === undefined) return context.skip('mounting needs root');
     try {
       const store = open(disk.path);
@@ -71,7 +54,7 @@ describe('a disk that fails', () => {
   });
 
   it('while a view is made says DISK_FULL and leaves no half of a view', async (context) => {
-    const disk = mountSmall(1024);
+    const disk = mountSmall(home, 1024);
     if (disk === undefined) return context.skip('mounting needs root');
     try {
       const store = open(disk.path);
@@ -84,7 +67,7 @@ describe('a disk that fails', () => {
   });
 
   it('when read-only can be read, and writing says so', async (context) => {
-    const disk = mountSmall(1024);
+    const disk = mountSmall(home, 1024);
     if (disk === undefined) return context.skip('mounting needs root');
     try {
       const { digest } = await put(open(disk.path), { a: 'kept' });
@@ -105,7 +88,7 @@ describe('a disk that fails', () => {
   });
 
   it('keeps a corrupt blob out of use even when it cannot be moved', async (context) => {
-    const disk = mountSmall(1024);
+    const disk = mountSmall(home, 1024);
     if (disk === undefined) return context.skip('mounting needs root');
     try {
       const { digest } = await put(open(disk.path), { a: 'kept' });
