@@ -8,6 +8,8 @@ export interface JobProgress {
   unit: string;
   /** Units a second as the job itself measured it. */
   rate: number | null;
+  /** Of the last step that told one. */
+  loss: number | null;
 }
 
 export interface FailedEvent {
@@ -40,7 +42,7 @@ export async function readSigns(path: string): Promise<JobSigns> {
   const gaps = times.slice(1).map((at, index) => (at - (times[index] ?? at)) * 1000);
   const saidAt = events.at(-1)?.['at'];
   return {
-    progress: last === undefined ? undefined : toProgress(last),
+    progress: last === undefined ? undefined : { ...toProgress(last), loss: lastLoss(events) },
     saidAtMs: typeof saidAt === 'number' ? saidAt * 1000 : undefined,
     usualGapMs: gaps.length < 3 ? undefined : gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)],
   };
@@ -81,7 +83,7 @@ export async function readFirstFailure(path: string): Promise<FailedEvent | unde
   return failures.sort((a, b) => a.at - b.at)[0];
 }
 
-function toProgress(event: Record<string, unknown>): JobProgress {
+function toProgress(event: Record<string, unknown>): Omit<JobProgress, 'loss'> {
   const { step, total, unit, rate } = event;
   return {
     step: typeof step === 'number' ? step : 0,
@@ -89,6 +91,11 @@ function toProgress(event: Record<string, unknown>): JobProgress {
     unit: typeof unit === 'string' ? unit : 'steps',
     rate: typeof rate === 'number' ? rate : null,
   };
+}
+
+function lastLoss(events: readonly Record<string, unknown>[]): number | null {
+  const losses = events.map(({ values }) => (isRecord(values) ? values['loss'] : undefined));
+  return losses.findLast((loss) => typeof loss === 'number') ?? null;
 }
 
 function toFailure(event: Record<string, unknown>): FailedEvent {

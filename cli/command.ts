@@ -20,6 +20,7 @@ export interface Terminal {
   /** False when piped, with NO_COLOR, or with --json. */
   hasColor: boolean;
   columns: number;
+  rows: number;
 }
 
 /** Where this program lies. */

@@ -75,6 +75,20 @@ Example:
     load: () => import('./status.ts'),
   },
   {
+    name: 'top',
+    summary: 'everything that is at work: runs, pools, stages with step, rate, loss and time left',
+    usage: 'fretsaw top [--every <seconds>]',
+    details: `On a terminal it is redrawn until Ctrl-C; in a pipe, or with --json, it is one look.
+
+Options:
+  --every <seconds>  between two looks (2)
+
+Example:
+  fretsaw top --json | jq '.pools'
+`,
+    load: () => import('./top.ts'),
+  },
+  {
     name: 'show',
     summary: 'one run: stages, attempts, outputs, and why what failed has failed',
     usage: 'fretsaw show <run>',

@@ -68,13 +68,19 @@ async function followConnected(
       if (first.error instanceof WorkflowFailedError) return { summary: endOf(run.id, first.error) };
       return { next: seen };
     }
-    const changes = await run.handle.query<RunChanges, [number]>('changes', seen).catch(() => undefined);
+    const changes = await changesSince(run, seen).catch(() => undefined);
     if (changes === undefined) continue;
     seen = changes.next;
     for (const [name, state] of changes.stages) view.set(name, state);
     await waits.look(run.client);
     view.draw();
   }
+}
+
+/** A continuation counts anew: what it has told by now is asked for from its beginning. */
+async function changesSince({ handle }: FollowedRun, seen: number): Promise<RunChanges> {
+  const changes = await handle.query<RunChanges, [number]>('changes', seen);
+  return changes.next < seen ? await handle.query<RunChanges, [number]>('changes', 0) : changes;
 }
 
 /** A workflow that was terminated, or cancelled before its first task, has told nothing. */

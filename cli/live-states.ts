@@ -58,7 +58,8 @@ export async function liveClient(
 export async function liveRuns(invocation: Pick<Invocation, 'env'>, paths: HomePaths): Promise<LiveRuns> {
   const client = await liveClient(invocation, paths);
   if (client === undefined) return nobody;
-  const { countPollers, findPoolWait } = await import('./pool-queues.ts');
+  const { countPollers } = await import('./pool-queues.ts');
+  const { findPoolWait } = await import('./stage-now.ts');
   const own = ownPoolsOf({ isShared: isFleet(invocation.env) });
   const state = async (run: string): Promise<string | undefined> => {
     const description = await client.workflow

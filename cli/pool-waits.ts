@@ -1,6 +1,6 @@
 import type { Client } from '@temporalio/client';
 import type { LiveView } from './live-view.ts';
-import { findPoolWait } from './pool-queues.ts';
+import { findPoolWait } from './stage-now.ts';
 
 const lookMs = 3000;
 

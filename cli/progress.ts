@@ -7,6 +7,8 @@ export interface StageProgress {
   total: number;
   unit: string;
   rate: number | null;
+  /** Of the last step that told one. */
+  loss: number | null;
 }
 
 const tailBytes = 8192;
@@ -16,22 +18,26 @@ export function readStageProgress(work: string, keyHex: string): StageProgress |
   const attempts = entries(join(work, keyHex)).map(Number).filter(Number.isInteger);
   if (attempts.length === 0) return undefined;
   const attempt = Math.max(...attempts);
-  const lines = tail(join(work, keyHex, String(attempt), 'events.jsonl'))
+  const told = tail(join(work, keyHex, String(attempt), 'events.jsonl'))
     .split('\n')
-    .reverse();
-  for (const line of lines) {
-    if (!line.includes('"progress"')) continue;
-    const event = parse(line);
-    if (event?.event !== 'progress') continue;
-    return {
-      attempt,
-      step: event.step ?? 0,
-      total: event.total ?? 0,
-      unit: event.unit ?? 'steps',
-      rate: event.rate ?? null,
-    };
-  }
-  return { attempt, step: 0, total: 0, unit: '', rate: null };
+    .map(parse)
+    .filter((event) => event !== undefined);
+  return { attempt, ...lastProgress(told), loss: lastLoss(told) };
+}
+
+function lastProgress(told: readonly ToldEvent[]): Omit<StageProgress, 'attempt' | 'loss'> {
+  const last = told.findLast(({ event }) => event === 'progress');
+  if (last === undefined) return { step: 0, total: 0, unit: '', rate: null };
+  return {
+    step: last.step ?? 0,
+    total: last.total ?? 0,
+    unit: last.unit ?? 'steps',
+    rate: last.rate ?? null,
+  };
+}
+
+function lastLoss(told: readonly ToldEvent[]): number | null {
+  return told.findLast(({ values }) => typeof values?.loss === 'number')?.values?.loss ?? null;
 }
 
 /** `120/400 steps  3.2/s  1m 27s left` */
@@ -53,17 +59,18 @@ export function describeSeconds(seconds: number): string {
   return `${Math.floor(seconds / 3600)}h ${Math.round((seconds % 3600) / 60)}m`;
 }
 
-interface ProgressEvent {
+interface ToldEvent {
   event?: string;
   step?: number;
   total?: number;
   unit?: string;
   rate?: number | null;
+  values?: { loss?: number };
 }
 
-function parse(line: string): ProgressEvent | undefined {
+function parse(line: string): ToldEvent | undefined {
   try {
-    return JSON.parse(line) as ProgressEvent;
+    return JSON.parse(line) as ToldEvent;
   } catch {
     return undefined;
   }

@@ -13,6 +13,11 @@ export function createTerminal(env: NodeJS.ProcessEnv, json: boolean): Terminal 
     err: (text) => void writeSync(2, text),
     isTty,
     hasColor: isTty && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb',
-    columns: process.stdout.columns || 100,
+    get columns() {
+      return process.stdout.columns || 100;
+    },
+    get rows() {
+      return process.stdout.rows || 40;
+    },
   };
 }

@@ -34,6 +34,7 @@ function invocation(json = false): Invocation {
       isTty: false,
       hasColor: false,
       columns: 100,
+      rows: 40,
     },
   };
 }

@@ -33,6 +33,7 @@ async function run(
     isTty: false,
     hasColor: false,
     columns: 80,
+    rows: 24,
   };
   const code = await command.run({ args, json: true, env: {}, cwd, terminal, installation: { root } });
   return { code, said: JSON.parse(text) as Record<string, unknown> };
