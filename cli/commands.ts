@@ -164,6 +164,19 @@ Example:
     load: () => import('./approve.ts'),
   },
   {
+    name: 'override',
+    summary: 'let a gate that failed pass all the same, by name and with a reason, and go on',
+    usage: 'fretsaw override <run> <gate> --reason <text> [--by <name>]',
+    details: `The gate's verdict still says what failed, by how much and how surely; who let it pass and why stand in it, in the
+gate's key and so in the lineage of all that comes of it. Another run of the spec is stopped by the gate again, unless
+the spec itself says \`override\`.
+
+Example:
+  fretsaw override last gate --reason "recall is covered by the long-context suite"
+`,
+    load: () => import('./override.ts'),
+  },
+  {
     name: 'worker',
     summary: 'serve a pool, or the control queue of a fleet',
     usage: 'fretsaw worker --pool <name> [--check] | --control | --promote',

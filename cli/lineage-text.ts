@@ -1,4 +1,5 @@
 import { shortDigest, type Digest } from '../core/digest.ts';
+import type { KeyDocument } from '../core/keys.ts';
 import { unreachable } from '../core/result.ts';
 import type { LineageDifference } from '../lineage/diff.ts';
 import type { Making } from '../lineage/graph.ts';
@@ -152,9 +153,18 @@ function describeMaking({ making, waste }: Extract<Origin, { kind: 'made' }>): s
         ];
   return [
     ...word,
+    ...overrideOf(document),
     `${document.kind} version ${document.version}, run ${run}, ${tries}${secondsText(waste.totalSeconds)}${where}${code}`,
     `record ${recordName(making)}${supersedes === undefined ? '' : `, supersedes ${supersedes.generation}: ${supersedes.reason}`}`,
   ];
+}
+
+/** A gate that a person let pass. */
+function overrideOf({ kind, with: settings }: KeyDocument): string[] {
+  const override = kind === 'gate' ? settings['override'] : undefined;
+  if (typeof override !== 'object' || override === null) return [];
+  const { by, reason }: Readonly<Record<string, unknown>> = Object.fromEntries(Object.entries(override));
+  return typeof by === 'string' && typeof reason === 'string' ? [`overridden by ${by}: ${reason}`] : [];
 }
 
 function recordName({ domain, key, generation }: Making): string {

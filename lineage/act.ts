@@ -5,7 +5,7 @@ import { readInstant, readOneOf, readPartObject, readText, type Read } from './r
 import { readKey } from './read-record.ts';
 import { parseStatement, writeStatement } from './statement.ts';
 
-export const actKinds = ['pause', 'resume', 'cancel', 'approve'] as const;
+export const actKinds = ['pause', 'resume', 'cancel', 'approve', 'override'] as const;
 
 /** What a person did to a run or a stage of it, and why: `acts/<run>/<id>`. */
 export interface ActPredicate {
