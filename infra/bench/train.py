@@ -39,9 +39,8 @@ def main() -> None:
         if arguments.geometry:
             print_geometry(run_mode("geometry", arguments))
             return
-        print_training(
-            {name: run_mode(name, arguments) for name in ("plain", "fretsaw", "snapshots")}
-        )
+        modes = ("plain", "fretsaw", "snapshots")
+        print_training(arguments, {name: run_mode(name, arguments) for name in modes})
         print_loss(
             {
                 name: run_mode(name, arguments)
@@ -53,7 +52,9 @@ def main() -> None:
 def run_mode(mode: str, arguments: argparse.Namespace) -> dict[str, Any]:
     words = [sys.executable, __file__, "--mode", mode]
     for name, value in vars(arguments).items():
-        if name not in ("mode", "geometry"):
+        if name == "lengths":
+            words += ["--lengths", *map(str, value)]
+        elif name not in ("mode", "geometry"):
             words += [f"--{name.replace('_', '-')}", str(value)]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -84,9 +85,8 @@ def write_inputs(arguments: argparse.Namespace) -> None:
     )
     write_checkpoint(root / "parent", config, random_tensors(config), root)
     kept = kept_experts(arguments)
-    windows = [None if layer % 4 == 3 else 128 for layer in range(arguments.layers)]
     counts = [len(experts) for experts in kept]
-    child = child_config(config, list(zip(counts, windows, strict=True)))
+    child = child_config(config, list(zip(counts, student_windows(arguments), strict=True)))
     with open_tensors(root / "parent") as tensors:
         write_checkpoint(root / "child", child, child_tensors(tensors, child, kept), root)
     generator = torch.Generator().manual_seed(1)
@@ -109,16 +109,23 @@ def random_tensors(config: dict[str, Any]) -> Any:
     """Random weights straight in the format of the files: no encoder in between."""
     from fretsaw_engine.moe.gpt_oss import tensor_shapes
 
-    generator = torch.Generator().manual_seed(2)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = torch.Generator(device).manual_seed(2)
+    random: Any = {"generator": generator, "device": device}
     for name, shape in tensor_shapes(config).items():
         if name.endswith("_blocks"):
-            yield name, torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+            made = torch.randint(0, 256, shape, dtype=torch.uint8, **random)
         elif name.endswith("_scales"):
-            yield name, torch.randint(118, 122, shape, generator=generator, dtype=torch.uint8)
+            made = torch.randint(118, 122, shape, dtype=torch.uint8, **random)
         elif name.endswith("norm.weight"):
-            yield name, torch.ones(shape, dtype=torch.bfloat16)
+            made = torch.ones(shape, dtype=torch.bfloat16)
         else:
-            yield name, (torch.randn(shape, generator=generator) * 0.02).to(torch.bfloat16)
+            made = torch.randn(shape, dtype=torch.bfloat16, **random) * 0.02
+        yield name, made.cpu()
+
+
+def student_windows(arguments: argparse.Namespace) -> list[int | None]:
+    return [None if layer % 4 == 3 else 128 for layer in range(arguments.layers)]
 
 
 def kept_experts(arguments: argparse.Namespace) -> list[list[int]]:
@@ -179,7 +186,13 @@ def distil(arguments: argparse.Namespace, snapshot_every: int) -> dict[str, Any]
     peak = peak_bytes() - before
     lines = (folder / "events.jsonl").read_text().splitlines()
     at = [event["at"] for event in map(json.loads, lines) if event["event"] == "metrics"]
-    return {**speed(arguments, at), "peak_bytes": peak, "held_s": held}
+    return {
+        **speed(arguments, at),
+        "peak_bytes": peak,
+        "held_s": held,
+        "peak_flops": peak_flops(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+    }
 
 
 def fretsaw(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -311,7 +324,8 @@ def geometry(arguments: argparse.Namespace) -> dict[str, Any]:
     root = Path(arguments.folder)
     pair = load_pair(root / "parent", root / "child", kept_experts(arguments), recompute=True)
     rows = []
-    for length in (8192, 32768, 131072):
+    peak = peak_flops()
+    for length in arguments.lengths:
         ids = torch.randint(8, arguments.vocab, (1, length), device="cuda")
         batch = {
             "input_ids": ids,
@@ -319,20 +333,62 @@ def geometry(arguments: argparse.Namespace) -> dict[str, Any]:
             "document_ids": torch.zeros_like(ids, dtype=torch.int32),
             "labels": ids.roll(-1, 1),
         }
-        for warm in (True, False):
+        for _ in range(3):  # the last is timed: kernels are compiled in the first two
             torch.cuda.synchronize()
-            before, began = reset_peak(), time.perf_counter()
+            reset_peak()
+            began = time.perf_counter()
             pair(batch, float(length)).loss.backward()
             torch.cuda.synchronize()
-            if not warm:
-                seconds = time.perf_counter() - began
-                rows.append({"tokens": length, "seconds": seconds, "peak_bytes": peak_bytes()})
+            seconds = time.perf_counter() - began
             pair.zero_grad()
-        del before
-    return {"rows": rows, "device": torch.cuda.get_device_name()}
+        share = step_flops(arguments, length, length) / seconds / peak
+        rows.append(
+            {"tokens": length, "seconds": seconds, "peak_bytes": peak_bytes(), "share": share}
+        )
+    return {"rows": rows, "device": torch.cuda.get_device_name(), "peak_flops": peak}
 
 
 # ---- measuring
+
+
+def step_flops(arguments: argparse.Namespace, length: int, supervised: int) -> float:
+    """Floating-point operations of a step over one row of `length` tokens, `supervised` of which
+    count: 2 an element of a product, nothing that is computed twice (so a share of peak by it is
+    the model's, whatever is recomputed). The teacher reads once; of the student everything has a
+    gradient of its input, and all but experts and router one of its weights.
+    """
+    a = arguments
+    attention = a.hidden * 64 * (2 * a.heads + 2 * a.kv_heads)
+    experts = 4 * 3 * a.hidden * a.intermediate
+    router = a.hidden * a.experts
+    windows = [128 if layer % 2 == 0 else None for layer in range(a.layers)]  # gpt-oss
+    theirs = sum(_scores(a, length, window) for window in windows)
+    ours = sum(_scores(a, length, window) for window in student_windows(a))
+    teacher = 2 * a.layers * length * (attention + experts + router) + theirs
+    student = 2 * a.layers * length * (3 * attention + 2 * (experts + router)) + 3 * ours
+    return teacher + student + 2 * supervised * a.hidden * a.vocab * (1 + 3)
+
+
+def _scores(arguments: argparse.Namespace, length: int, window: int | None) -> float:
+    """QK and PV of one layer, over the pairs that may attend."""
+    seen = length * (length + 1) / 2 if window is None else length * min(window, length)
+    return 2 * 2 * arguments.heads * 64 * seen
+
+
+def peak_flops() -> float | None:
+    """What this device reaches in a bfloat16 product of two random 8,192-square matrices."""
+    if not torch.cuda.is_available():
+        return None
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(3):
+        a @ b
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(10):
+        a @ b
+    end.record()
+    torch.cuda.synchronize()
+    return 10 * 2 * 8192**3 / (start.elapsed_time(end) / 1000)
 
 
 def speed(arguments: argparse.Namespace, at: list[float]) -> dict[str, Any]:
@@ -364,7 +420,7 @@ def peak_bytes() -> int:
 # ---- telling
 
 
-def print_training(found: dict[str, dict[str, Any]]) -> None:
+def print_training(arguments: argparse.Namespace, found: dict[str, dict[str, Any]]) -> None:
     print(f"{'':24}{'tokens/s':>12}{'step':>12}{'peak memory':>16}")
     for name, title in (("plain", "plain Hugging Face"), ("fretsaw", "fretsaw")):
         row = found[name]
@@ -373,6 +429,14 @@ def print_training(found: dict[str, dict[str, Any]]) -> None:
     plain_run, ours, snapped = found["plain"], found["fretsaw"], found["snapshots"]
     print(f"speed, fretsaw / plain:   {plain_run['step_s'] / ours['step_s']:.2f}")
     print(f"memory, plain / fretsaw:  {plain_run['peak_bytes'] / ours['peak_bytes']:.2f}")
+    if ours["peak_flops"]:
+        counted = arguments.sequence - arguments.sequence // 4
+        flops = arguments.batch * step_flops(arguments, arguments.sequence, counted)
+        print(
+            f"share of peak: fretsaw {100 * flops / ours['step_s'] / ours['peak_flops']:.1f} %, plain "
+            f"{100 * flops / plain_run['step_s'] / ours['peak_flops']:.1f} %; on {ours['device']}, "
+            f"where a bfloat16 product reaches {ours['peak_flops'] / 1e12:.0f} TFLOP/s"
+        )
     held = sorted(snapped["held_s"])
     median = held[len(held) // 2]
     share = median / (DEFAULT_SNAPSHOT_EVERY * ours["step_s"])
@@ -410,7 +474,8 @@ def print_geometry(found: dict[str, Any]) -> None:
     for row in found["rows"]:
         rate = row["tokens"] / row["seconds"]
         print(f"{row['tokens']:8} tokens: {row['seconds']:8.3f} s, {rate:10.0f} tokens/s, ", end="")
-        print(f"{row['peak_bytes'] / 2**30:.1f} GiB on {found['device']}")
+        print(f"{row['peak_bytes'] / 2**30:.1f} GiB, {100 * row['share']:.1f} % of peak")
+    print(f"on {found['device']}, a bfloat16 product reaches {found['peak_flops'] / 1e12:.0f} TFLOP/s")
 
 
 MODES: dict[str, Any] = {
@@ -445,6 +510,7 @@ def _arguments() -> argparse.Namespace:
         ("loss-words", 201_088, 201_088),
     ):
         parser.add_argument(f"--{name}", type=int, default=gpu if on_gpu else cpu)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[8192, 32768, 131072])
     found = parser.parse_args()
     if found.geometry:
         found.layers, found.experts = 2, 128

@@ -66,9 +66,7 @@ class _FrozenExperts(torch.autograd.Function):
         gated_SI = experts._apply_gate(up_SI)
         out_SD = _product(gated_SI, down_EID, ends_E, down_bias_ED[expert_S])
         weighted_SD = out_SD * weight_TK.reshape(-1)[order_S].unsqueeze(-1)
-        back_S = torch.empty_like(order_S)
-        back_S[order_S] = torch.arange(len(order_S), device=order_S.device)
-        result_TD = weighted_SD[back_S].view(-1, many, out_SD.shape[1]).sum(dim=1)
+        result_TD = weighted_SD[_inverse(order_S)].view(-1, many, out_SD.shape[1]).sum(dim=1)
 
         mine_S = token_S < trained
         ctx.save_for_backward(
@@ -100,13 +98,18 @@ class _FrozenExperts(torch.autograd.Function):
         (grad_up_SI,) = torch.autograd.grad(gated_SI, up_SI, bare_SI * weight_S)
         grad_in_SD = _product(grad_up_SI, up_EDI.transpose(-2, -1), ends_E)
 
-        grad_weight_TK = torch.zeros(ctx.tokens * many, dtype=weight_TK.dtype, device=saved.device)
-        grad_weight_TK[order_S] = grad_weight_S.to(weight_TK.dtype)
-        pairs_SD = torch.empty_like(grad_in_SD)
-        pairs_SD[order_S] = grad_in_SD
+        back_S = _inverse(order_S)  # the student's pairs come first: they are numbered without gaps
+        grad_weight_TK = weight_TK.new_zeros(ctx.tokens, many)
+        grad_weight_TK[:trained] = grad_weight_S.to(weight_TK.dtype)[back_S].view(trained, many)
         grad_TD = grads[0].new_zeros(ctx.tokens, grad_in_SD.shape[1])
-        grad_TD[:trained] = pairs_SD.view(trained, many, -1).sum(dim=1)
-        return grad_TD, grad_weight_TK.view(-1, many), *(None,) * (4 + len(NAMES))
+        grad_TD[:trained] = grad_in_SD[back_S].view(trained, many, -1).sum(dim=1)
+        return grad_TD, grad_weight_TK, *(None,) * (4 + len(NAMES))
+
+
+def _inverse(order_S: torch.Tensor) -> torch.Tensor:
+    """Where each pair went. By sorting: a scattered write would be slow on CUDA where kernels are
+    deterministic."""
+    return torch.argsort(order_S)
 
 
 def _ends(expert_S: torch.Tensor, experts: int) -> torch.Tensor:
