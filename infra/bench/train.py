@@ -1,13 +1,14 @@
 """Distillation by Fretsaw beside a plain Hugging Face loop with two full models.
 
     npm run bench:train -- [--layers 6] [--hidden 256] [--experts 16] [--vocab 20000]
-                           [--sequence 512] [--batch 4] [--steps 12] [--loss-words 201088]
+                           [--sequence 512] [--batch 4] [--micro 4] [--steps 12]
 
-Every mode runs in a process of its own, so that peak memory is its own. The model has random weights
-(speed does not depend on them), the student keeps three quarters of the experts in every second
-layer. Without a GPU the figures are those of this machine's cores; on a GPU the defaults are the
-geometry of gpt-oss-20b cut to four layers. `--geometry` measures two layers of gpt-oss-120b's
-geometry, forward and backward, at 8K, 32K and 128K tokens (CUDA only).
+Every mode runs in a process of its own, so that peak memory is its own. The model has random
+weights (speed does not depend on them), the student keeps three quarters of the experts in every
+second layer. Without a GPU the figures are those of this machine's cores; on a GPU the defaults are
+the geometry of gpt-oss-20b cut to four layers, rows of 8,192 tokens one at a time. `--geometry`
+measures two layers of gpt-oss-120b's geometry, forward and backward, at 8K, 32K and 128K tokens
+(CUDA only).
 """
 
 from __future__ import annotations
@@ -34,26 +35,28 @@ def main() -> None:
         print(json.dumps(result))
         return
     with tempfile.TemporaryDirectory(prefix="fretsaw-bench-train-") as folder:
-        arguments.folder = folder
-        write_inputs(arguments)
+        if not arguments.folder:
+            arguments.folder = folder
+        if not (Path(arguments.folder) / "data").is_dir():
+            write_inputs(arguments)
+        if arguments.only == ["inputs"]:
+            return
         if arguments.geometry:
             print_geometry(run_mode("geometry", arguments))
             return
-        modes = ("plain", "fretsaw", "snapshots")
-        print_training(arguments, {name: run_mode(name, arguments) for name in modes})
-        print_loss(
-            {
-                name: run_mode(name, arguments)
-                for name in ("loss_plain", "loss_chunked", "loss_wide")
-            }
-        )
+        wanted = arguments.only or [name for name in MODES if name != "geometry"]
+        found = {name: run_mode(name, arguments) for name in wanted}
+        print_training(arguments, found)
+        print_loss(found)
 
 
 def run_mode(mode: str, arguments: argparse.Namespace) -> dict[str, Any]:
     words = [sys.executable, __file__, "--mode", mode]
     for name, value in vars(arguments).items():
-        if name == "lengths":
-            words += ["--lengths", *map(str, value)]
+        if name in ("lengths", "only"):
+            words += [f"--{name}", *map(str, value)] if value else []
+        elif name == "profile":
+            words += ["--profile"] if value else []
         elif name not in ("mode", "geometry"):
             words += [f"--{name.replace('_', '-')}", str(value)]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
@@ -142,6 +145,7 @@ def settings(arguments: argparse.Namespace, snapshot_every: int) -> dict[str, An
         "batch_size": arguments.batch,
         "snapshot_every": snapshot_every,
         "spike_factor": 1e9,  # random weights on random tokens
+        "chunk": arguments.chunk,
     }
 
 
@@ -166,7 +170,7 @@ def distil(arguments: argparse.Namespace, snapshot_every: int) -> dict[str, Any]
             for name, at in (("teacher", "parent"), ("student", "child"), ("data", "data"))
         },
         outputs=outputs,
-        resources={"micro_batch": arguments.batch},
+        resources={"micro_batch": arguments.micro},
         threads=arguments.threads,
         folder=folder,
         resume=None,
@@ -264,7 +268,8 @@ def plain(arguments: argparse.Namespace) -> dict[str, Any]:
         args=TrainingArguments(
             output_dir=str(root / "plain"),
             max_steps=chosen.steps,
-            per_device_train_batch_size=arguments.batch,
+            per_device_train_batch_size=arguments.micro,
+            gradient_accumulation_steps=arguments.batch // arguments.micro,
             use_cpu=not on_gpu,
             report_to="none",
             disable_tqdm=True,
@@ -276,7 +281,8 @@ def plain(arguments: argparse.Namespace) -> dict[str, Any]:
         data_collator=collate,
         callbacks=[Clock()],
     ).train()
-    return {**speed(arguments, at), "peak_bytes": peak_bytes() - before}
+    peak = peak_bytes() - before
+    return {**speed(arguments, at), "peak_bytes": peak, "peak_flops": peak_flops()}
 
 
 def loss(arguments: argparse.Namespace, words: int, chunk: int | None) -> dict[str, Any]:
@@ -322,7 +328,13 @@ def geometry(arguments: argparse.Namespace) -> dict[str, Any]:
         return {"skipped": "no CUDA device here: two layers of the real geometry need one"}
     distributed.start()
     root = Path(arguments.folder)
-    pair = load_pair(root / "parent", root / "child", kept_experts(arguments), recompute=True)
+    pair = load_pair(
+        root / "parent",
+        root / "child",
+        kept_experts(arguments),
+        recompute=True,
+        chunk=arguments.chunk,
+    )
     rows = []
     peak = peak_flops()
     for length in arguments.lengths:
@@ -333,6 +345,7 @@ def geometry(arguments: argparse.Namespace) -> dict[str, Any]:
             "document_ids": torch.zeros_like(ids, dtype=torch.int32),
             "labels": ids.roll(-1, 1),
         }
+        seconds = 0.0
         for _ in range(3):  # the last is timed: kernels are compiled in the first two
             torch.cuda.synchronize()
             reset_peak()
@@ -341,11 +354,24 @@ def geometry(arguments: argparse.Namespace) -> dict[str, Any]:
             torch.cuda.synchronize()
             seconds = time.perf_counter() - began
             pair.zero_grad()
+        if arguments.profile:
+            print_kernels(pair, batch)
         share = step_flops(arguments, length, length) / seconds / peak
         rows.append(
             {"tokens": length, "seconds": seconds, "peak_bytes": peak_bytes(), "share": share}
         )
     return {"rows": rows, "device": torch.cuda.get_device_name(), "peak_flops": peak}
+
+
+def print_kernels(pair: Any, batch: dict[str, torch.Tensor]) -> None:
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
+        pair(batch, float(batch["labels"].numel())).loss.backward()
+        torch.cuda.synchronize()
+    pair.zero_grad()
+    table = seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=25)
+    print(table, file=sys.stderr)
 
 
 # ---- measuring
@@ -421,30 +447,42 @@ def peak_bytes() -> int:
 
 
 def print_training(arguments: argparse.Namespace, found: dict[str, dict[str, Any]]) -> None:
-    print(f"{'':24}{'tokens/s':>12}{'step':>12}{'peak memory':>16}")
-    for name, title in (("plain", "plain Hugging Face"), ("fretsaw", "fretsaw")):
-        row = found[name]
+    rows = {title: found.get(name) for name, title in TRAININGS.items()}
+    print(f"{'':24}{'tokens/s':>12}{'step':>12}{'peak memory':>16}{'of peak':>10}")
+    counted = arguments.sequence - arguments.sequence // 4
+    flops = arguments.batch * step_flops(arguments, arguments.sequence, counted)
+    for title, row in rows.items():
+        if row is None:
+            continue
         step, memory = f"{row['step_s']:.3f} s", f"{row['peak_bytes'] / 2**20:.0f} MiB"
-        print(f"{title:24}{row['tokens_per_second']:12.0f}{step:>12}{memory:>16}")
-    plain_run, ours, snapped = found["plain"], found["fretsaw"], found["snapshots"]
-    print(f"speed, fretsaw / plain:   {plain_run['step_s'] / ours['step_s']:.2f}")
-    print(f"memory, plain / fretsaw:  {plain_run['peak_bytes'] / ours['peak_bytes']:.2f}")
+        share = "-"
+        if row["peak_flops"]:
+            share = f"{100 * flops / row['step_s'] / row['peak_flops']:.1f} %"
+        print(f"{title:24}{row['tokens_per_second']:12.0f}{step:>12}{memory:>16}{share:>10}")
+    ours = found.get("fretsaw") or found.get("snapshots")
+    if ours is None:
+        return
     if ours["peak_flops"]:
-        counted = arguments.sequence - arguments.sequence // 4
-        flops = arguments.batch * step_flops(arguments, arguments.sequence, counted)
-        print(
-            f"share of peak: fretsaw {100 * flops / ours['step_s'] / ours['peak_flops']:.1f} %, plain "
-            f"{100 * flops / plain_run['step_s'] / ours['peak_flops']:.1f} %; on {ours['device']}, "
-            f"where a bfloat16 product reaches {ours['peak_flops'] / 1e12:.0f} TFLOP/s"
-        )
+        reached = ours["peak_flops"] / 1e12
+        print(f"on {ours['device']}, where a bfloat16 product reaches {reached:.0f} TFLOP/s")
+    if plain_run := found.get("plain"):
+        print(f"speed, fretsaw / plain:   {plain_run['step_s'] / ours['step_s']:.2f}")
+        print(f"memory, plain / fretsaw:  {plain_run['peak_bytes'] / ours['peak_bytes']:.2f}")
+    if snapped := found.get("snapshots"):
+        print_snapshots(ours, snapped)
+
+
+def print_snapshots(ours: dict[str, Any], snapped: dict[str, Any]) -> None:
     held = sorted(snapped["held_s"])
     median = held[len(held) // 2]
     share = median / (DEFAULT_SNAPSHOT_EVERY * ours["step_s"])
     print(
-        f"a snapshot holds training up for {median * 1000:.1f} ms (median of {len(held)}, digest of "
-        f"frozen tensors and probe loss included): {100 * share:.2f} % of step time at the default "
-        f"interval of {DEFAULT_SNAPSHOT_EVERY} steps"
+        f"a snapshot holds training up for {median * 1000:.1f} ms (median of {len(held)}, digest "
+        f"of frozen tensors and probe loss included): {100 * share:.2f} % of step time at the "
+        f"default interval of {DEFAULT_SNAPSHOT_EVERY} steps"
     )
+    if ours is snapped:
+        return
     beside = (snapped["mean_step_s"] - ours["mean_step_s"]) * 4 / DEFAULT_SNAPSHOT_EVERY
     print(
         "mean step with a snapshot every 4 steps, its writing beside the training included, scaled "
@@ -453,18 +491,15 @@ def print_training(arguments: argparse.Namespace, found: dict[str, dict[str, Any
 
 
 def print_loss(found: dict[str, dict[str, Any]]) -> None:
-    for name, title in (
-        ("loss_plain", "loss alone, plain"),
-        ("loss_chunked", "loss alone, chunks of 512"),
-        ("loss_wide", "the same, wide vocabulary"),
-    ):
-        row = found[name]
-        print(
-            f"{title:28}{row['seconds']:8.2f} s{row['peak_bytes'] / 2**20:10.0f} MiB, one [tokens, "
-            f"words] tensor would be {row['logit_bytes'] / 2**20:.0f} MiB"
-        )
-    ratio = found["loss_plain"]["peak_bytes"] / found["loss_chunked"]["peak_bytes"]
-    print(f"memory of the loss, plain / chunked: {ratio:.1f}")
+    for name, title in LOSSES.items():
+        if row := found.get(name):
+            print(
+                f"{title:28}{row['seconds']:8.2f} s{row['peak_bytes'] / 2**20:10.0f} MiB, one "
+                f"[tokens, words] tensor would be {row['logit_bytes'] / 2**20:.0f} MiB"
+            )
+    if "loss_plain" in found and "loss_chunked" in found:
+        ratio = found["loss_plain"]["peak_bytes"] / found["loss_chunked"]["peak_bytes"]
+        print(f"memory of the loss, plain / chunked: {ratio:.1f}")
 
 
 def print_geometry(found: dict[str, Any]) -> None:
@@ -475,8 +510,20 @@ def print_geometry(found: dict[str, Any]) -> None:
         rate = row["tokens"] / row["seconds"]
         print(f"{row['tokens']:8} tokens: {row['seconds']:8.3f} s, {rate:10.0f} tokens/s, ", end="")
         print(f"{row['peak_bytes'] / 2**30:.1f} GiB, {100 * row['share']:.1f} % of peak")
-    print(f"on {found['device']}, a bfloat16 product reaches {found['peak_flops'] / 1e12:.0f} TFLOP/s")
+    reached = found["peak_flops"] / 1e12
+    print(f"on {found['device']}, a bfloat16 product reaches {reached:.0f} TFLOP/s")
 
+
+TRAININGS = {
+    "plain": "plain Hugging Face",
+    "fretsaw": "fretsaw",
+    "snapshots": "a snapshot every 4 steps",
+}
+LOSSES = {
+    "loss_plain": "loss alone, plain",
+    "loss_chunked": "loss alone, chunks of 512",
+    "loss_wide": "the same, wide vocabulary",
+}
 
 MODES: dict[str, Any] = {
     "plain": plain,
@@ -493,7 +540,8 @@ def _arguments() -> argparse.Namespace:
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", default="")
-    parser.add_argument("--folder", default="")
+    parser.add_argument("--folder", default="", help="where inputs are, or are to be, kept")
+    parser.add_argument("--only", nargs="+", default=[], help='some modes, or "inputs"')
     parser.add_argument("--geometry", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     for name, gpu, cpu in (
@@ -505,11 +553,14 @@ def _arguments() -> argparse.Namespace:
         ("kv-heads", 8, 2),
         ("vocab", 201_088, 20_000),
         ("sequence", 8192, 512),
-        ("batch", 1, 4),
-        ("steps", 20, 12),
+        ("batch", 4, 4),
+        ("micro", 1, 4),
+        ("steps", 8, 12),
+        ("chunk", 2048, 512),
         ("loss-words", 201_088, 201_088),
     ):
         parser.add_argument(f"--{name}", type=int, default=gpu if on_gpu else cpu)
+    parser.add_argument("--profile", action="store_true", help="kernels of the geometry's passes")
     parser.add_argument("--lengths", type=int, nargs="+", default=[8192, 32768, 131072])
     found = parser.parse_args()
     if found.geometry:

@@ -13,6 +13,7 @@ from fretsaw_engine.data.packed import pack
 from fretsaw_engine.data.stored import StoredRows
 from fretsaw_engine.harmony.render import Document
 from fretsaw_engine.job import StageFailure
+from fretsaw_engine.methods.distill import experts
 from fretsaw_engine.methods.distill.load import load_pair
 from fretsaw_engine.methods.distill.loss import distillation_loss
 from fretsaw_engine.methods.distill.pair import STUDENT, TEACHER, Pair
@@ -76,6 +77,23 @@ def test_one_product_for_both_gives_each_what_it_gets_alone(rig: Rig) -> None:
     for name in (STUDENT, TEACHER):
         alone = pair._states(rig.batch, [name])[name]
         torch.testing.assert_close(both[name], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_experts_in_parts_give_the_same_states_and_gradients(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        pair = rig.pair(recompute=True)
+        loss = pair(rig.batch, 10.0).loss
+        loss.backward()
+        return loss.detach(), {name: p.grad for name, p in pair.trainable().items()}  # type: ignore[misc]
+
+    whole, gradients = found()
+    monkeypatch.setattr(experts, "TOKENS_AT_ONCE", 50)
+    parts, ours = found()
+    torch.testing.assert_close(parts, whole)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(ours[name], gradient, msg=name)
 
 
 @pytest.mark.parametrize("recompute", [False, True])

@@ -3,8 +3,8 @@ rank's part of one.
 
 Registered with transformers under `NAME`; a model takes it by `config._attn_implementation`. Which
 kernel runs is said by the mask: a BlockMask asks for flex_attention, a tensor for the eager
-formula. transformers' own flex_attention cannot do sinks on the CPU, so this one is ours, and the
-tests hold it to the eager formula there.
+formula. A model that makes its masks itself makes BlockMasks. transformers' own flex_attention
+cannot do sinks on the CPU, so this one is ours, and the tests hold it to the eager formula there.
 
 A sink is a logit that takes part in the softmax and has no value (gpt-oss). With the log of the
 sum of exponentials, lse, that flex_attention gives back, softmax with a sink s is the softmax
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flex_attention_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward
 
@@ -49,6 +50,8 @@ def attend(
     if kwargs.get("dropout"):
         raise ValueError("flex_attention has no dropout")
     run = _compiled() if query_BHQX.is_cuda else flex_attention
+    # Rows under 128 tokens would be taken for decoding, whose kernel has no block for them.
+    options: Any = {"kernel_options": {"BACKEND": "TRITON"}} if query_BHQX.is_cuda else {}
     output_BHQX, aux = run(
         query_BHQX,
         key_BGKX,
@@ -57,6 +60,7 @@ def attend(
         scale=kwargs["scaling"],
         enable_gqa=True,
         return_aux=AuxRequest(lse=True),
+        **options,
     )
     sink_H11 = kwargs["s_aux"].float().view(-1, 1, 1)
     lse_BHQ: Any = aux.lse
@@ -71,3 +75,4 @@ def _compiled() -> Any:
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
+ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, flex_attention_mask)

@@ -23,7 +23,7 @@ from fretsaw_engine.moe.checkpoint import (
     read_config,
 )
 from fretsaw_engine.moe.gpt_oss import decoder_layers
-from fretsaw_engine.training import distributed
+from fretsaw_engine.training import attention, distributed
 from fretsaw_engine.training.frozen import freeze_experts
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def load_trainable(folder: Path) -> Any:
     if on_gpu:
         for layer in decoder_layers(model):
             cast_parameters(layer.mlp, torch.bfloat16)
-        model.set_attn_implementation("flex_attention")
+        model.set_attn_implementation(attention.NAME)
     shard_model(model)
     with open_tensors(folder) as tensors:
         fill(dict(model.named_parameters()), config, tensors)
@@ -92,7 +92,8 @@ def fill(
     parameters: Mapping[str, nn.Parameter], config: Mapping[str, Any], tensors: Tensors
 ) -> None:
     """Read this rank's rows of every parameter. Names are the checkpoint's, which is checked whole;
-    expert tensors that `parameters` leaves out (looked up elsewhere) are not read."""
+    expert tensors that `parameters` leaves out (looked up elsewhere) are not read. Experts go to
+    the device as they lie in the file and are decoded there."""
     check_tensors(config, tensors)
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -103,6 +104,7 @@ def fill(
                 blocks = tensors.slice(f"{name}_blocks", start, stop)
                 scales = tensors.slice(f"{name}_scales", start, stop)
                 for row in range(stop - start):
-                    local[row].copy_(mxfp4.decode(blocks[row : row + 1], scales[row : row + 1])[0])
+                    one = blocks[row].to(local.device), scales[row].to(local.device)
+                    local[row].copy_(mxfp4.decode_rows(*one).T)
             else:
                 local.copy_(tensors.slice(name, start, stop))

@@ -9,6 +9,7 @@ Shape suffixes: B rows, Q queries, K keys (all tokens of a row where it is not c
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -77,21 +78,26 @@ def _block_mask(
     window: int | None,
     dtype: torch.dtype,
 ) -> Any:
-    from torch.nn.attention.flex_attention import create_block_mask
-
     def may_attend(b: Any, h: Any, q: Any, k: Any) -> Any:
         at, of = query_at[q], key_at[k]
         same = document_ids_BT[b, at] == document_ids_BT[b, of]
         near = (at >= of) if window is None else (at >= of) & (at - of < window)
         return same & near
 
-    return create_block_mask(
+    create = _block_mask_maker(compiled=document_ids_BT.is_cuda)
+    return create(
         may_attend,
         len(document_ids_BT),
         None,
         len(query_at),
         len(key_at),
         device=str(document_ids_BT.device),
-        # Uncompiled it evaluates all pairs at once: 16 GiB a row at 131,072 tokens.
-        _compile=document_ids_BT.is_cuda,
     )
+
+
+@cache
+def _block_mask_maker(*, compiled: bool) -> Any:
+    """Uncompiled it evaluates all pairs at once: 16 GiB a row at 131,072 tokens."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    return torch.compile(create_block_mask) if compiled else create_block_mask

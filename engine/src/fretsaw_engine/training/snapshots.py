@@ -90,18 +90,40 @@ class Staged:
     random: tuple[dict[str, torch.Tensor], dict[str, Any]]
 
 
-def stage(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> Staged:
-    """Copy weights, optimiser moments and generators of this rank to host memory."""
+class Staging:
+    """Host memory that snapshots are copied to, kept from one to the next: at most one is under
+    way. Pinned beside a GPU, whose copies then run at the speed of the bus."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def copy(self, key: str, tensor: torch.Tensor) -> torch.Tensor:
+        """This rank's part of `tensor`. Whole once the device is synchronised."""
+        local = distributed.local_part(tensor).detach()
+        buffer = self._buffers.get(key)
+        if buffer is None or buffer.shape != local.shape or buffer.dtype != local.dtype:
+            buffer = torch.empty(local.shape, dtype=local.dtype, pin_memory=local.is_cuda)
+            self._buffers[key] = buffer
+        return buffer.copy_(local, non_blocking=True)
+
+
+def stage(
+    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, staging: Staging
+) -> Staged:
+    """Copy weights, optimiser moments and generators of this rank to host memory. What an earlier
+    snapshot has in `staging` is overwritten."""
     trained: dict[str, torch.Tensor] = {}
     moments: dict[str, torch.Tensor] = {}
     layout: dict[str, list[int]] = {}
     for name, parameter in parameters.items():
-        trained[name] = _copied(parameter)
+        trained[name] = staging.copy(name, parameter)
         layout[name] = [distributed.first_row(parameter), *parameter.shape]
         for moment, value in optimizer.state.get(parameter, {}).items():
             key = f"{name}:{moment}"
-            moments[key] = _copied(value)
+            moments[key] = staging.copy(key, value)
             layout[key] = [distributed.first_row(value), *value.shape] if value.dim() else []
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return Staged(trained=trained, moments=moments, layout=layout, random=capture_random_state())
 
 
@@ -216,11 +238,6 @@ class _Pieces:
                 filled += high - low
         if filled != local.shape[0]:
             raise StageFailure("RESUME_DRIFT", f"{name}: {filled} rows of {local.shape[0]} found")
-
-
-def _copied(tensor: torch.Tensor) -> torch.Tensor:
-    local = distributed.local_part(tensor).detach()
-    return local.to("cpu", copy=True).contiguous()
 
 
 def _file(folder: Path, family: str) -> Path:

@@ -21,6 +21,10 @@ from typing import Any
 import torch
 from transformers.integrations import moe
 
+TOKENS_AT_ONCE = 65536
+"""Tokens of both models whose [S, 2I] exists at once where activations are recomputed: 3 GB in
+bfloat16 at gpt-oss-120b's size, of which the backward pass holds a few."""
+
 NAMES = ("gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias")
 """Parameters of a GptOssExperts, first axis = expert."""
 
@@ -37,12 +41,27 @@ def frozen_experts(
     """What `experts` (a GptOssExperts) make of all tokens, [T, D].
 
     The first `trained` tokens carry gradients (of hidden states and routing weights), the others
-    none. `recompute` keeps nothing of [S, 2I] between the passes and pays one product for it.
+    none. `recompute` keeps nothing of [S, 2I] between the passes and pays one product for it; more
+    than `TOKENS_AT_ONCE` tokens then go in parts, each with its share of both models' tokens.
     """
-    return _FrozenExperts.apply(
-        hidden_TD, weight_TK, index_TK, experts, trained, recompute,
-        *(getattr(experts, name) for name in NAMES),
-    )  # fmt: skip
+    stacks = [getattr(experts, name) for name in NAMES]
+    sizes = [trained, len(hidden_TD) - trained]
+    parts = -(-len(hidden_TD) // TOKENS_AT_ONCE) if recompute else 1
+    if parts == 1:
+        return _FrozenExperts.apply(
+            hidden_TD, weight_TK, index_TK, experts, trained, recompute, *stacks
+        )
+    cut = [
+        [piece for half in tensor.split(sizes) for piece in half.tensor_split(parts)]
+        for tensor in (hidden_TD, weight_TK, index_TK)
+    ]
+    results = []
+    for part in range(parts):
+        mine, theirs = part, parts + part
+        given = [torch.cat((pieces[mine], pieces[theirs])) for pieces in cut]
+        found = _FrozenExperts.apply(*given, experts, len(cut[0][mine]), True, *stacks)
+        results.append(found.split([len(cut[0][mine]), len(cut[0][theirs])]))
+    return torch.cat([piece for half in zip(*results, strict=True) for piece in half])
 
 
 class _FrozenExperts(torch.autograd.Function):
@@ -65,7 +84,7 @@ class _FrozenExperts(torch.autograd.Function):
         up_SI = _product(hidden_TD[token_S], up_EDI, ends_E, up_bias_EI[expert_S])
         gated_SI = experts._apply_gate(up_SI)
         out_SD = _product(gated_SI, down_EID, ends_E, down_bias_ED[expert_S])
-        weighted_SD = out_SD * weight_TK.reshape(-1)[order_S].unsqueeze(-1)
+        weighted_SD = out_SD.mul_(weight_TK.reshape(-1)[order_S].unsqueeze(-1))
         result_TD = weighted_SD[_inverse(order_S)].view(-1, many, out_SD.shape[1]).sum(dim=1)
 
         mine_S = token_S < trained
