@@ -11,7 +11,7 @@ import { publishedModels } from '../costs/published-models.ts';
 import { numberIn, type DataSize, type ModelSize } from '../kinds/kind.ts';
 
 /** Inputs through which a stage gets the model, or the data, that it works on. */
-const modelInputs = ['model', 'teacher', 'models', 'onnx'];
+export const modelInputs = ['model', 'teacher', 'models', 'onnx'];
 const dataInputs = ['prompts', 'tasks', 'data'];
 
 /**
@@ -71,12 +71,14 @@ function importedSize({ with: { type, location } }: PlannedStage): ModelSize | u
   if (!isLocal(location)) return sizeOf(publishedModels[location.replace(/\/$/, '')]);
   const path = join(location, 'config.json');
   if (!existsSync(path)) return undefined;
+  return sizeOfConfig(readFileSync(path, 'utf8'));
+}
+
+/** Of a config.json; undefined for one that is no gpt-oss: its cost stays unknown, the stage that reads it says why. */
+export function sizeOfConfig(text: string): ModelSize | undefined {
   try {
-    const value = JSON.parse(readFileSync(path, 'utf8')) as Json;
-    const shape = parseModelConfig({ value, path: 'config.json' });
-    return sizeOf(shape);
+    return sizeOf(parseModelConfig({ value: JSON.parse(text) as Json, path: 'config.json' }));
   } catch (error) {
-    // A config that is no gpt-oss only leaves the cost unknown; the import itself will say what is wrong.
     if (isFailure(error) || error instanceof SyntaxError) return undefined;
     throw error;
   }

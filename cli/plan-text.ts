@@ -96,7 +96,7 @@ export function totalsText(totals: Totals, price?: number): string {
 
 function costText(stage: ResolvedStage): string {
   if (stage.state === 'hit') return '';
-  return stage.cost === null ? '?' : `${stage.cost.source === 'estimate' ? '~' : ''}${costRange(stage.cost)}`;
+  return stage.cost === null ? '?' : `${stage.cost.source === 'records' ? '' : '~'}${costRange(stage.cost)}`;
 }
 
 function costRange({ device, seconds }: Cost): string {

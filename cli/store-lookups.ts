@@ -10,6 +10,7 @@ import { readGraph } from '../lineage/graph.ts';
 import { lookUp } from '../lineage/look-up.ts';
 import type { Store } from '../store/store.ts';
 import { pinStages } from './pin-imports.ts';
+import { recordedSizes } from './recorded-sizes.ts';
 
 /** What a plan asks, answered from a store and the local disk. */
 export function storeLookups(store: Store, home: string): Lookups {
@@ -33,17 +34,23 @@ async function findOne(store: Store, key: StageKey): Promise<[StageKey, Found][]
 }
 
 async function pastRecords(store: Store, kinds: readonly string[]): Promise<PastRecord[]> {
-  const { makings } = await readGraph(store);
-  const wanted = makings.filter(({ predicate }) => kinds.includes(predicate.document.kind));
-  return wanted
-    .map(({ key, predicate }) => ({
-      key,
-      document: predicate.document,
-      stage: predicate.stage,
-      finishedAt: predicate.attempts.at(-1)?.finishedAt ?? '',
-      ...secondsOf(predicate.attempts),
-    }))
-    .sort((a, b) => (a.finishedAt < b.finishedAt ? 1 : a.finishedAt > b.finishedAt ? -1 : 0));
+  const graph = await readGraph(store);
+  const wanted = graph.makings.filter(({ predicate }) => kinds.includes(predicate.document.kind));
+  const sizeOf = recordedSizes(store, graph);
+  const records = await Promise.all(
+    wanted.map(async ({ key, predicate }) => {
+      const model = await sizeOf(predicate.document);
+      return {
+        key,
+        document: predicate.document,
+        stage: predicate.stage,
+        finishedAt: predicate.attempts.at(-1)?.finishedAt ?? '',
+        ...secondsOf(predicate.attempts),
+        ...(model === undefined ? {} : { model }),
+      };
+    }),
+  );
+  return records.sort((a, b) => (a.finishedAt < b.finishedAt ? 1 : a.finishedAt > b.finishedAt ? -1 : 0));
 }
 
 /** Wall time of all attempts times the devices that each held. */

@@ -1,6 +1,6 @@
 import { canonicalJson } from '../core/canonical-json.ts';
 import type { KeyDocument } from '../core/keys.ts';
-import type { DataSize, EstimateInput, ModelSize, Range, Work } from '../kinds/kind.ts';
+import type { DataSize, EstimateInput, Kind, ModelSize, Range, Work } from '../kinds/kind.ts';
 import { kindNamed } from '../kinds/registry.ts';
 import type { PastRecord } from './nearest.ts';
 import type { PlannedStage } from './plan.ts';
@@ -10,7 +10,8 @@ import type { ResolvedStage } from './resolve.ts';
 export interface Cost {
   device: 'cpu' | 'gpu';
   seconds: Range;
-  source: 'records' | 'estimate';
+  /** Records of the same work; records of other settings or another model, scaled; or formulas alone. */
+  source: 'records' | 'scaled' | 'estimate';
 }
 
 export interface Totals {
@@ -34,33 +35,40 @@ interface Knowledge {
   sizes: Sizes | undefined;
 }
 
+/** Models within this ratio of parameters take about the same time (a pruned child is planned as its parent). */
+const sameSize = 2;
+/** Beyond this ratio of parameters a record measures another machine's overheads, not this work. */
+const comparableSize = 100;
+
 /**
- * Records that asked for the same settings say it best; without one, records of the kind are scaled by
- * what the kind estimates for theirs and for ours; else the estimate alone, else nothing.
+ * Records that asked for the same settings of a model as large say it best; without one, records of the
+ * kind are scaled by what the kind estimates for theirs and for ours; else the estimate alone, else
+ * nothing.
  */
 export function costOf(stage: PlannedStage, { past, sizes }: Knowledge): Cost | null {
   const kind = kindNamed(stage.kind);
   const device = stage.resources.gpus > 0 ? 'gpu' : 'cpu';
-  const timed = past.flatMap(({ document, seconds }) =>
-    seconds?.device === device ? [{ document, seconds: seconds.seconds }] : [],
-  );
+  const input = estimateInput(stage, sizes);
+  const timed = past.flatMap(({ document, seconds, model }) => {
+    const ratio = sizeRatio(input.model, model);
+    return seconds?.device === device && ratio <= comparableSize
+      ? [{ document, seconds: seconds.seconds, ratio, ...(model === undefined ? {} : { model }) }]
+      : [];
+  });
   const asked = canonicalJson(withoutSeed(stage.with));
-  const same = timed.filter(({ document }) => canonicalJson(withoutSeed(document.with)) === asked);
+  const same = timed.filter(
+    ({ document, ratio }) => ratio <= sameSize && canonicalJson(withoutSeed(document.with)) === asked,
+  );
   if (same.length > 0)
     return { device, seconds: rangeOf(same.map(({ seconds }) => seconds)), source: 'records' };
-  const input = estimateInput(stage, sizes);
-  // Only the ratio of two estimates counts here: where sizes are unknown, they are taken to be equal.
-  const alike = { model: unit, data: { examples: 1, tokens: 1 }, ...input };
-  const ours = kind.estimate(alike);
-  const scaled = timed.flatMap(({ document, seconds }) => {
-    const theirs = kind.estimate({ ...alike, with: document.with });
-    return ours === undefined || theirs === undefined || theirs.high === 0
-      ? []
-      : [(seconds * ours.high) / theirs.high];
+  const scaled = timed.flatMap(({ document, seconds, model }) => {
+    const theirs = { ...input, ...(model === undefined ? {} : { model }), with: document.with };
+    const factor = estimateRatio(kind, input, theirs);
+    return factor === undefined ? [] : [seconds * factor];
   });
   const estimated = kind.estimate(input);
   if (scaled.length > 0 && kind.runner !== 'inline')
-    return { device, seconds: rangeOf(scaled), source: 'records' };
+    return { device, seconds: rangeOf(scaled), source: 'scaled' };
   return estimated === undefined ? null : { device, seconds: estimated, source: 'estimate' };
 }
 
@@ -104,6 +112,23 @@ export function totalOf(stages: readonly ResolvedStage[]): Totals {
     sum.high += stage.cost.seconds.high;
   }
   return totals;
+}
+
+/** Estimate of the one over that of the other; what neither knows (model, data) is taken to be equal. */
+function estimateRatio({ estimate }: Kind, ours: EstimateInput, theirs: EstimateInput): number | undefined {
+  for (const alike of [{ model: unit }, { model: unit, data: { examples: 1, tokens: 1 } }]) {
+    const [a, b] = [estimate({ ...alike, ...ours }), estimate({ ...alike, ...theirs })];
+    if (a !== undefined && b !== undefined && b.high > 0) return a.high / b.high;
+  }
+  return undefined;
+}
+
+/** How many times the one model is as large as the other; 1 where a stage has none. */
+function sizeRatio(ours: ModelSize | undefined, theirs: ModelSize | undefined): number {
+  if (ours === undefined) return 1;
+  if (theirs === undefined) return Infinity;
+  const ratio = ours.parameters / theirs.parameters;
+  return Math.max(ratio, 1 / ratio);
 }
 
 const unit: ModelSize = { parameters: 1, activeParameters: 1, layers: 1 };

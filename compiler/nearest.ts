@@ -1,5 +1,6 @@
 import type { Json } from '../core/canonical-json.ts';
 import type { KeyDocument, StageKey } from '../core/keys.ts';
+import type { ModelSize } from '../kinds/kind.ts';
 
 /** An earlier record, as far as a plan needs it. */
 export interface PastRecord {
@@ -9,6 +10,8 @@ export interface PastRecord {
   finishedAt: string;
   /** Device seconds that it took, over all attempts; undefined when nothing was written down. */
   seconds?: { device: 'cpu' | 'gpu'; seconds: number };
+  /** Size of the model that it worked on; undefined when that is not in the store any more, or there was none. */
+  model?: ModelSize;
 }
 
 export interface Difference {
