@@ -28,12 +28,14 @@ export async function serveForMeasuring(
     : await serveEndpoint(job, { settings, tensorParallel }, environment);
 }
 
+/** One of the stage's cores is for the clients, which run in this process too. */
 async function serveOnnx(job: NodeJob, settings: MeasureSettings): Promise<Served> {
   const model = job.input('model');
   const most = Math.max(...settings.concurrency);
   const server = await startServer({
     ...{ folder: model.path, name: 'model', digest: model.digest, host: '127.0.0.1', port: 0 },
-    ...{ threads: job.file.threads, batchSize: most, queueSize: most, maxNewTokens: settings.outputTokens },
+    ...{ threads: Math.max(1, job.file.threads - 1), batchSize: most, queueSize: most },
+    maxNewTokens: settings.outputTokens,
   });
   const patience = { silenceMs: 600_000, answerMs: 3_600_000 };
   return {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from '../../core/errors.ts';
 import type { JsonFields } from '../json-fields.ts';
@@ -26,6 +26,7 @@ export type Adapter = (row: JsonFields, context: AdapterContext) => Question[];
 const letters = 'ABCDEFGHIJ';
 const choiceInstruction =
   'Answer the question. End with one line: The answer is (X), where X is the letter of the choice.';
+const lcrInstruction = 'Answer the following question using the input documents provided above.';
 const mathInstruction = 'Solve the problem. Put the final answer in \\boxed{}.';
 
 /** The published formats, by name. */
@@ -78,7 +79,7 @@ export const adapters: Readonly<Record<string, Adapter>> = {
    * https://huggingface.co/datasets/SciCode1/SciCode: problem_id, required_dependencies, sub_steps (step_number,
    * step_description_prompt, function_header, return_line, test_cases, ground_truth_code). Each step is asked for on top of the
    * steps before it as their authors wrote them. Steps whose tests compare with `target` need values that are published
-   * apart (an HDF5 file) and are left out.
+   * apart (test_data.h5, a gigabyte) and are left out: of the published test split that is nearly every step.
    */
   scicode: (row) => {
     const steps = row.records('sub_steps');
@@ -115,10 +116,14 @@ export const adapters: Readonly<Record<string, Adapter>> = {
 
   /**
    * https://huggingface.co/datasets/ArtificialAnalysis/AA-LCR: document_category, document_set_id, question_id, question,
-   * answer, data_source_filenames (joined by ;), the texts below lcr/<category>/<set>/.
+   * answer, data_source_filenames (joined by ;, in the order of the prompt), the texts below lcr/<category>/<set>/ once
+   * extracted_text/AA-LCR_extracted-text.zip is unpacked. The prompt is that of its README.
    */
-  'aa-lcr': (row, { folder }) => {
-    const below = join(folder, 'lcr', row.text('document_category'), row.text('document_set_id'));
+  'aa-lcr': (row, { folder, instruction = lcrInstruction }) => {
+    // The archive is published in extracted_text/, and unpacked there or beside the table.
+    const root = [folder, join(folder, 'extracted_text')].find((place) => existsSync(join(place, 'lcr')));
+    const set = join('lcr', row.text('document_category'), row.text('document_set_id'));
+    const below = join(root ?? folder, set);
     const names = row
       .text('data_source_filenames')
       .split(';')
@@ -126,25 +131,32 @@ export const adapters: Readonly<Record<string, Adapter>> = {
     const documents = names.map(
       (name, index) => `BEGIN DOCUMENT ${index + 1}:\n${textOf(below, name)}\nEND DOCUMENT ${index + 1}`,
     );
-    const prompt = `${documents.join('\n\n')}\n\nAnswer the question by these documents.\n\n${row.text('question')}`;
+    const prompt = [
+      `BEGIN INPUT DOCUMENTS\n\n${documents.join('\n\n')}\n\nEND INPUT DOCUMENTS`,
+      instruction,
+      `START QUESTION\n\n${row.text('question')}\n\nEND QUESTION\n`,
+    ].join('\n\n');
     const id = String(row.raw('question_id'));
     return [{ id, prompt, answer: row.text('answer'), scorer: { kind: 'judge' } }];
   },
 
-  /** https://github.com/NVIDIA/RULER, validation.jsonl of its own scripts: index, input, outputs, length. QA tasks accept any output. */
-  ruler: (row) => {
-    const references = row.texts('outputs');
-    const answer = references.join(', ');
-    return [
-      {
-        id: String(row.integer('index')),
-        prompt: row.text('input'),
-        answer,
-        scorer: { kind: 'recall', references },
-      },
-    ];
-  },
+  /**
+   * https://github.com/NVIDIA/RULER, validation.jsonl of its own scripts: index, input, outputs, length, and in newer versions
+   * answer_prefix, which would put words into a reasoning model's mouth and is left out. An answer is right when all
+   * outputs stand in it, where RULER takes their share.
+   */
+  ruler: (row) => recalled(row, 'all'),
+
+  /** The same for RULER's qa_1 and qa_2, whose outputs are different ways to say it: one is enough. */
+  'ruler-qa': (row) => recalled(row, 'any'),
 };
+
+function recalled(row: JsonFields, part: 'all' | 'any'): Question[] {
+  const references = row.texts('outputs');
+  const id = String(row.integer('index'));
+  const scorer = { kind: 'recall', references, part };
+  return [{ id, prompt: row.text('input'), answer: references.join(', '), scorer }];
+}
 
 function lettered(options: readonly string[]): string {
   return options.map((option, index) => `(${letters[index] ?? '?'}) ${option}`).join('\n');
@@ -169,8 +181,18 @@ function presentOf(fields: JsonFields | undefined): Record<string, unknown> {
   return Object.fromEntries(names.map((name) => [name, fields?.raw(name)]));
 }
 
+/** Names with an apostrophe come out of the archive garbled by many programs: then what is plain of them must tell one file. */
 function textOf(folder: string, name: string): string {
-  const path = [name, `${name}.txt`].map((file) => join(folder, file)).find((file) => existsSync(file));
+  const path =
+    [name, `${name}.txt`].map((file) => join(folder, file)).find((file) => existsSync(file)) ??
+    plainTwin(folder, name);
   if (path === undefined) throw new Failure('BAD_INPUT', `AA-LCR: no text of ${name} in ${folder}`);
   return readFileSync(path, 'utf8');
+}
+
+function plainTwin(folder: string, name: string): string | undefined {
+  if (!existsSync(folder)) return undefined;
+  const plain = (file: string): string => file.replace(/\.txt$/, '').replace(/[^\x20-\x7e]/g, '');
+  const twins = readdirSync(folder).filter((file) => plain(file) === plain(name));
+  return twins.length === 1 ? join(folder, twins[0] ?? '') : undefined;
 }

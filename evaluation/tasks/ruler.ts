@@ -22,7 +22,7 @@ export interface RulerQuestion extends Question {
 
 /**
  * Questions in the manner of RULER (arXiv 2404.06654, section 3): a needle, one needle among many like it, chains of assignments,
- * the most frequent words. Each prompt is as long as its length allows: filler is added by bisection on the tokenizer's count.
+ * the most frequent words. Each prompt is as long as its length allows by the tokenizer's count.
  */
 export function generateRuler(settings: RulerSettings): RulerQuestion[] {
   const { kinds, lengths, examples, seed } = settings;
@@ -31,7 +31,7 @@ export function generateRuler(settings: RulerSettings): RulerQuestion[] {
       Array.from({ length: examples }, (_, index) => {
         const id = `${kind}-${length}-${index}`;
         const make = makers[kind](new Random(`${seed}\n${id}`));
-        const units = largest(length, (count) => settings.countTokens(make(count).prompt) <= length);
+        const units = mostThatFit(length, (count) => settings.countTokens(make(count).prompt));
         const { prompt, references } = make(units);
         return {
           id,
@@ -144,15 +144,39 @@ function placed(lines: readonly string[], texts: readonly { text: string; depth:
   return result.join(' ');
 }
 
-/** The largest count up to `most` that fits; fitting ends once and for all. */
-function largest(most: number, fits: (count: number) => boolean): number {
-  let [low, high] = [0, most];
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if (fits(middle)) low = middle;
-    else high = middle - 1;
+const firstProbe = 32;
+const mostGuesses = 12;
+
+/**
+ * The most units of filler whose prompt has at most `limit` tokens. Tokens grow nearly in proportion, so a few guesses find
+ * it: counting those of a long prompt is what costs. Bisection ends what guesses do not.
+ */
+function mostThatFit(limit: number, tokensOf: (units: number) => number): number {
+  let low = { units: 0, tokens: tokensOf(0) };
+  let high: typeof low | undefined;
+  let probe = firstProbe;
+  for (let guesses = 0; high === undefined || high.units - low.units > 1; guesses++) {
+    const tried = { units: probe, tokens: tokensOf(probe) };
+    if (tried.tokens <= limit) low = tried;
+    else high = tried;
+    const middle: number = high === undefined ? low.units * 2 : Math.floor((low.units + high.units) / 2);
+    const guess = guesses < mostGuesses ? guessFrom(low, high ?? tried, limit) : undefined;
+    probe = Math.max(low.units + 1, Math.min(guess ?? middle, (high?.units ?? Infinity) - 1));
   }
-  return low;
+  return low.units;
+}
+
+interface Counted {
+  units: number;
+  tokens: number;
+}
+
+/** On the line through both; while nothing was too long, through the origin. */
+function guessFrom(low: Counted, high: Counted, limit: number): number | undefined {
+  const tokens =
+    low.units === high.units ? low.tokens / low.units : (high.tokens - low.tokens) / (high.units - low.units);
+  const guess = low.units + Math.floor((limit - low.tokens) / tokens);
+  return Number.isFinite(guess) ? guess : undefined;
 }
 
 const syllables = [

@@ -41,7 +41,10 @@ export interface FakeServer {
 }
 
 /** An OpenAI-compatible server whose every fault is asked for: `meet` says how the n-th request (from 0) is met. */
-export async function startFakeServer(meet: (n: number, asked: Asked) => Meeting): Promise<FakeServer> {
+export async function startFakeServer(
+  meet: (n: number, asked: Asked) => Meeting,
+  port = 0,
+): Promise<FakeServer> {
   const fake: FakeServer = { url: '', asked: [], mostOpen: 0, close: async () => undefined };
   let open = 0;
   const server = createServer((request, response) => {
@@ -61,7 +64,7 @@ export async function startFakeServer(meet: (n: number, asked: Asked) => Meeting
     await play(response, meet(fake.asked.length - 1, asked));
   }
   await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
+    server.listen(port, '127.0.0.1', resolve);
   });
   fake.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   fake.close = () =>

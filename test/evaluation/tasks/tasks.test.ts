@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ChatPrompts } from '../../../evaluation/chat-prompts.ts';
 import { scoreNow } from '../../../evaluation/scorers/score.ts';
 import { readTaskExamples, type TaskExample } from '../../../evaluation/task-examples.ts';
 import { makeTask, parseTask, readTaskFiles, type MadeTask } from '../../../evaluation/tasks/task-file.ts';
 import { generateRuler, rulerKinds } from '../../../evaluation/tasks/ruler.ts';
+import { nanoOnnx } from '../golden.ts';
 
 let home: string;
 beforeEach(() => {
@@ -88,8 +90,15 @@ describe('a published file', () => {
     const { examples } = await adapt(
       'aime-25',
       'test.jsonl',
-      jsonl({ question: 'What is $6 \\cdot 7$?', answer: '42' }, { problem: 'And 1+1?', answer: 2, id: 7 }),
+      jsonl(
+        { question: 'What is $6 \\cdot 7$?', answer: '42' },
+        { problem: 'And 1+1?', answer: 2, id: 7 },
+        { question: 'Find the angle.', answer: '336^\\circ' },
+      ),
     );
+    expect(isRight(examples[2], 'It is \\boxed{336}.')).toBe(true);
+    expect(isRight(examples[2], 'It is \\boxed{336^\\circ}.')).toBe(true);
+    expect(isRight(examples[2], 'It is \\boxed{24}.')).toBe(false);
     expect(isRight(examples[0], 'so it is \\boxed{42}')).toBe(true);
     expect(isRight(examples[0], 'so it is \\boxed{43}')).toBe(false);
     expect(examples[1]?.id).toBe('t/7');
@@ -158,12 +167,37 @@ describe('a published file', () => {
 
   it('of AA-LCR is CSV beside its documents', async () => {
     put('lcr/Company_Documents/set_1/report.txt', 'Revenue was 7.');
-    put('lcr/Company_Documents/set_1/notes.txt', 'Costs were 5.');
+    // As unzip writes the name of “EU’s notes.txt”.
+    put('lcr/Company_Documents/set_1/EU\u0393\u00c7\u00d6s notes.txt', 'Costs were 5.');
     const csv =
-      'document_category,document_set_id,question_id,question,answer,data_source_filenames\n' +
-      'Company_Documents,set_1,1,What was the profit?,2,report.txt;notes.txt\n';
+      ',document_category,document_set_id,question_id,question,answer,data_source_filenames,data_source_urls,input_tokens\n' +
+      '0,Company_Documents,set_1,1,What was the profit?,2,report.txt;EU\u2019s notes.txt,https://a;https://b,94494\n';
     const { examples } = await adapt('aa-lcr', 'AA-LCR_Dataset.csv', csv);
-    expect(examples[0]?.messages[0]?.content).toMatch(/Revenue was 7\.[\s\S]*Costs were 5\.[\s\S]*profit\?$/);
+    expect(examples[0]?.messages[0]?.content).toBe(`BEGIN INPUT DOCUMENTS
+
+BEGIN DOCUMENT 1:
+Revenue was 7.
+END DOCUMENT 1
+
+BEGIN DOCUMENT 2:
+Costs were 5.
+END DOCUMENT 2
+
+END INPUT DOCUMENTS
+
+Answer the following question using the input documents provided above.
+
+START QUESTION
+
+What was the profit?
+
+END QUESTION
+`);
+    rmSync(join(home, 'lcr'), { recursive: true });
+    await expect(adapt('aa-lcr', 'AA-LCR_Dataset.csv', csv)).rejects.toThrow('AA-LCR: no text of report.txt');
+    put('extracted_text/lcr/Company_Documents/set_1/report.txt.txt', 'Revenue was 7.');
+    put('extracted_text/lcr/Company_Documents/set_1/EU\u2019s notes.txt', 'Costs were 5.');
+    expect((await adapt('aa-lcr', 'AA-LCR_Dataset.csv', csv)).examples).toEqual(examples);
     expect(examples[0]?.scorer.kind).toBe('judge');
   });
 
@@ -175,6 +209,19 @@ describe('a published file', () => {
     );
     expect(isRight(examples[0], '34 and 12')).toBe(true);
     expect(isRight(examples[0], '34')).toBe(false);
+    const { examples: asked } = await adapt(
+      'ruler-qa',
+      'validation.jsonl',
+      jsonl({
+        index: 0,
+        input: 'Where?',
+        outputs: ['Paris', 'the capital'],
+        length: 9,
+        answer_prefix: ' Answer:',
+      }),
+    );
+    expect(isRight(asked[0], 'It is Paris.')).toBe(true);
+    expect(isRight(asked[0], 'It is Rome.')).toBe(false);
   });
 
   it.each([
@@ -257,6 +304,24 @@ describe('generated long-context questions', () => {
       expect(countTokens(prompt)).toBeGreaterThan(length * 0.9);
     }
   });
+
+  it('are of 128K tokens by a real tokenizer, with few counts of it', async () => {
+    const prompts = await ChatPrompts.open(nanoOnnx);
+    let counts = 0;
+    const byTokenizer = (text: string): number => {
+      counts++;
+      return prompts.encode([{ role: 'user', content: text }], 'high').length;
+    };
+    const kinds = ['needle', 'variable-tracking'] as const;
+    const long = generateRuler({ kinds, lengths: [131072], examples: 1, seed: 1, countTokens: byTokenizer });
+    expect(counts).toBeLessThanOrEqual(24);
+    for (const { prompt, answer } of long) {
+      const tokens = byTokenizer(prompt);
+      expect(tokens).toBeLessThanOrEqual(131072);
+      expect(tokens).toBeGreaterThan(131072 - 16);
+      for (const reference of answer.split(', ')) expect(prompt).toContain(reference);
+    }
+  }, 60_000);
 
   it('hold their answer, and are the same from the same seed', () => {
     for (const { prompt, answer } of made)
