@@ -6,7 +6,7 @@ import { startServer } from '../evaluation/server/openai-server.ts';
 import type { JobFile } from './job-folder.ts';
 import type { MeasureSettings } from './measure-settings.ts';
 import type { NodeJob } from './node-job.ts';
-import { openRunner, type RunnerEnvironment } from './open-runner.ts';
+import { openRunner, providerOf, type RunnerEnvironment } from './open-runner.ts';
 
 /** A server that is up and was shown to serve the stage's model. */
 export interface Served {
@@ -36,13 +36,14 @@ async function serveOnnx(job: NodeJob, settings: MeasureSettings): Promise<Serve
     ...{ folder: model.path, name: 'model', digest: model.digest, host: '127.0.0.1', port: 0 },
     ...{ threads: Math.max(1, job.file.threads - 1), batchSize: most, queueSize: most },
     maxNewTokens: settings.outputTokens,
+    provider: providerOf(job.file),
   });
   const patience = { silenceMs: 600_000, answerMs: 3_600_000 };
   return {
     endpoint: { url: server.url, model: 'model', apiKey: undefined, ...patience },
     parallelism: { tensorParallel: 1, replicas: 1 },
     engine: {
-      ...{ name: 'onnxruntime-node', version: null, argv: null },
+      ...{ name: 'onnxruntime-node', version: null, argv: null, provider: providerOf(job.file) },
       ...{ batch_size: most, served: { kind: 'launched' } },
     },
     close: () => server.close(),

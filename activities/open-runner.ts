@@ -13,6 +13,8 @@ import {
   type ServeProof,
 } from '../evaluation/endpoint/serve-proof.ts';
 import type { AnswerRequest, ModelRunner } from '../evaluation/model-runner.ts';
+import { JsonFields } from '../evaluation/json-fields.ts';
+import type { ExecutionProvider } from '../evaluation/onnx/decoder-graph.ts';
 import { OnnxRunner } from '../evaluation/onnx/onnx-runner.ts';
 import type { JobArtifact, JobFile } from './job-folder.ts';
 
@@ -48,9 +50,14 @@ export async function openRunner(of: RunnerOf, { env }: RunnerEnvironment): Prom
   if (kind === 'onnx') {
     if (!existsSync(join(model.path, 'onnx.json')))
       throw new Failure('BAD_INPUT', 'runner: onnx needs an exported model (kind export-onnx)');
-    const runner = await OnnxRunner.open(model.path, { threads: file.threads, batchSize });
+    const runner = await OnnxRunner.open(model.path, {
+      threads: file.threads,
+      batchSize,
+      provider: providerOf(file),
+    });
     const none = { proof: undefined, argv: undefined, endpoint: undefined };
-    return { runner, name: 'onnxruntime-node', ...none, close: () => runner.close() };
+    const name = providerOf(file) === 'cpu' ? 'onnxruntime-node' : 'onnxruntime-node, CUDA';
+    return { runner, name, ...none, close: () => runner.close() };
   }
   const settings = readEndpointSettings(file.resources, (name) => env[name]);
   const { server } = settings;
@@ -69,6 +76,12 @@ export async function openRunner(of: RunnerOf, { env }: RunnerEnvironment): Prom
     await launched?.close();
     throw error;
   }
+}
+
+/** A stage that asks for a GPU decodes on it. */
+export function providerOf({ resources }: JobFile): ExecutionProvider {
+  const fields = JsonFields.of(resources, 'resources');
+  return fields.has('gpus') && fields.integer('gpus', 0) > 0 ? 'cuda' : 'cpu';
 }
 
 function endpointOf(url: string, { model, apiKey, silenceMs, answerMs }: EndpointSettings): Endpoint {

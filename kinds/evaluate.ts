@@ -20,7 +20,7 @@ export const evaluateKind: Kind = {
         uniqueItems: true,
       }),
       runner: choice(
-        'onnx: the exported model in the job’s process; endpoint: the OpenAI-compatible server of `resources.endpoint`, shown to serve this model first.',
+        'onnx: the exported model in the job’s process, on CUDA where `resources.gpus` asks for it; endpoint: the OpenAI-compatible server of `resources.endpoint`, shown to serve this model first.',
         ['onnx', 'endpoint'],
         'onnx',
       ),

@@ -56,7 +56,15 @@ export async function readGraphShape(folder: string): Promise<GraphShape> {
   };
 }
 
-/** One exported model, open in ONNX Runtime's CPU provider. */
+export type ExecutionProvider = 'cpu' | 'cuda';
+
+export interface GraphOptions {
+  threads: number;
+  /** What runs the graph; nodes that CUDA has no kernel for run on the CPU. */
+  provider?: ExecutionProvider;
+}
+
+/** One exported model, open in ONNX Runtime. */
 export class DecoderGraph {
   readonly shape: GraphShape;
   readonly #session: InferenceSession;
@@ -66,20 +74,23 @@ export class DecoderGraph {
     this.#session = session;
   }
 
-  static async open(folder: string, threads: number): Promise<DecoderGraph> {
+  static async open(folder: string, { threads, provider = 'cpu' }: GraphOptions): Promise<DecoderGraph> {
     const shape = await readGraphShape(folder);
     try {
       const session = await InferenceSession.create(join(folder, 'model.onnx'), {
-        executionProviders: ['cpu'],
+        executionProviders: [provider],
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
         logSeverityLevel: 3,
       });
       return new DecoderGraph(shape, session);
     } catch (error) {
-      throw new Failure('BAD_INPUT', `${folder}: ONNX Runtime cannot open model.onnx: ${String(error)}`, {
-        cause: error,
-      });
+      const hint = provider === 'cpu' ? '' : ` (${cudaHint})`;
+      throw new Failure(
+        'BAD_INPUT',
+        `${folder}: ONNX Runtime cannot open model.onnx on ${provider}: ${String(error)}${hint}`,
+        { cause: error },
+      );
     }
   }
 
@@ -105,6 +116,9 @@ export class DecoderGraph {
     await this.#session.release();
   }
 }
+
+const cudaHint =
+  'its CUDA libraries come with `node node_modules/onnxruntime-node/script/install.js`, and need CUDA and cuDNN on the host';
 
 function floats(tensor: Tensor | undefined): Float32Array {
   if (tensor?.data instanceof Float32Array) return tensor.data;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Failure } from '../../core/errors.ts';
 import { ChatPrompts } from '../chat-prompts.ts';
 import { JsonFields } from '../json-fields.ts';
-import { DecoderGraph } from './decoder-graph.ts';
+import { DecoderGraph, type GraphOptions } from './decoder-graph.ts';
 
 /** An artifact of type `onnx`, open: the graph, its tokenizer and template, and the ids that end an answer. */
 export interface OnnxModel {
@@ -14,10 +14,10 @@ export interface OnnxModel {
   contextTokens: number;
 }
 
-export async function openOnnxModel(folder: string, threads: number): Promise<OnnxModel> {
+export async function openOnnxModel(folder: string, options: GraphOptions): Promise<OnnxModel> {
   const prompts = await ChatPrompts.open(folder);
   const [stopIds, contextTokens] = [await readStopIds(folder, prompts), await readContext(folder)];
-  return { graph: await DecoderGraph.open(folder, threads), prompts, stopIds, contextTokens };
+  return { graph: await DecoderGraph.open(folder, options), prompts, stopIds, contextTokens };
 }
 
 /** Where an answer ends: `<|return|>`, and what generation_config.json lists. */

@@ -1,10 +1,10 @@
 import type { AnswerRequest, GenerateOptions, ModelRunner } from '../model-runner.ts';
 import { BatchDecoder, type DecodeJob } from './batch-decoder.ts';
+import type { GraphOptions } from './decoder-graph.ts';
 import { openOnnxModel, type OnnxModel } from './onnx-model.ts';
 import { tokenPicker } from './pick-token.ts';
 
-export interface OnnxRunnerOptions {
-  threads: number;
+export interface OnnxRunnerOptions extends GraphOptions {
   /** Answers in progress at once. */
   batchSize: number;
 }
@@ -23,8 +23,8 @@ export class OnnxRunner implements ModelRunner {
   }
 
   /** `folder` is an artifact of type `onnx`. */
-  static async open(folder: string, { threads, batchSize }: OnnxRunnerOptions): Promise<OnnxRunner> {
-    return new OnnxRunner(await openOnnxModel(folder, threads), batchSize);
+  static async open(folder: string, { batchSize, ...graph }: OnnxRunnerOptions): Promise<OnnxRunner> {
+    return new OnnxRunner(await openOnnxModel(folder, graph), batchSize);
   }
 
   async generate(requests: readonly AnswerRequest[], options: GenerateOptions): Promise<void> {

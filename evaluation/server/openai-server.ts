@@ -3,6 +3,7 @@ import { randomInt, randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { isFailure } from '../../core/errors.ts';
 import { BatchDecoder } from '../onnx/batch-decoder.ts';
+import type { ExecutionProvider } from '../onnx/decoder-graph.ts';
 import { openOnnxModel, type OnnxModel } from '../onnx/onnx-model.ts';
 import { tokenPicker } from '../onnx/pick-token.ts';
 import { AnswerWriter, sendError, sendJson } from './answer-writer.ts';
@@ -21,6 +22,8 @@ export interface ServerOptions {
   /** 0 takes a free one. */
   port: number;
   threads: number;
+  /** CPU when absent. */
+  provider?: ExecutionProvider;
   /** Answers in progress at once. */
   batchSize: number;
   /** Requests that wait beyond the batch; a further one is told to come again (429). */
@@ -41,7 +44,7 @@ const largestBodyBytes = 8 * 2 ** 20;
  * together as they come. Reasoning comes as `reasoning` and `reasoning_content`, raw ids by `return_token_ids`, as vLLM gives them.
  */
 export async function startServer(options: ServerOptions): Promise<OpenAiServer> {
-  const model = await openOnnxModel(options.folder, options.threads);
+  const model = await openOnnxModel(options.folder, options);
   const { stopIds, graph } = model;
   const decoder = new BatchDecoder(graph, { stopIds, batchSize: options.batchSize, admitAtShareFree: 0 });
   const served = new Served(model, new ServingLoop(decoder), options);

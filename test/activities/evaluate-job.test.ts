@@ -1,7 +1,7 @@
 import { execFile, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,6 +36,8 @@ afterEach(async () => {
   await rm(home, { recursive: true });
 });
 
+const cudaLibraries = new URL('../../node_modules/onnxruntime-node/bin/napi-v6/linux/x64/', import.meta.url)
+  .pathname;
 const digest = (letter: string): string => `sha256:${letter.repeat(64)}`;
 
 /** Lays an attempt out as the supervisor does; returns its job file. */
@@ -206,6 +208,21 @@ describe('an evaluation', () => {
     await writeFile(join(home, 'work', '1', 'answers.partial.jsonl'), '{"id": 3}\n');
     expect(await runNodeJob(await layOut(2), evaluateStage, new FakeHost())).toBe(0);
     expect(await read(2, 'out/results/answers.jsonl')).toBe(await read(1, 'out/results/answers.jsonl'));
+  });
+
+  it('decodes on the GPU that a stage asks for, and says what is missing where it cannot', async () => {
+    const isThere = existsSync(join(cudaLibraries, 'libonnxruntime_providers_cuda.so'));
+    const code = await runNodeJob(await layOut(1, { resources: { gpus: 1 } }), evaluateStage, new FakeHost());
+    if (isThere && code === 0) {
+      expect(JSON.parse(await read(1, 'out/timings/timings.json'))).toMatchObject({
+        runner: 'onnxruntime-node, CUDA',
+      });
+      return;
+    }
+    expect((await events(1)).at(-1)).toMatchObject({
+      code: 'BAD_INPUT',
+      message: expect.stringMatching(/cannot open model\.onnx on cuda: .*CUDA libraries come with/) as string,
+    });
   });
 
   it.each([
