@@ -52,11 +52,19 @@ test('the whole graph of the paper runs, from scoring to the report', { timeout:
     parent.layer_types.filter((type) => type === 'full_attention').length / 2,
   );
 
-  const report = (await cat('report', 'report.json')) as { models: { name: string }[] };
+  const report = (await cat('report', 'report.json')) as {
+    models: { name: string; timing: { runner: string; measuredOn: string } }[];
+  };
   expect(report.models.map(({ name }) => name)).toEqual([
     ...['parent', 'parent_fp8', 'control', 'child', 'distilled'],
     ...['rl_high', 'rl_mixed', 'average', 'fp8', 'fp8_unscaled'],
   ]);
+  // Every model counts with the speed of its architecture, measured in a closed loop.
+  for (const { timing } of report.models)
+    expect(timing).toMatchObject({
+      runner: 'measure (closed loop), 96 in, 16 out',
+      measuredOn: expect.stringMatching(/^(parent|average)$/) as string,
+    });
   expect(Object.keys(stages)).toContain('gate');
 });
 

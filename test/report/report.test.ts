@@ -209,6 +209,16 @@ describe('a report', () => {
     expect(html).toContain('A &lt;small&gt; model &amp; its parent');
     expect(html).not.toMatch(/<script|src=|href="http|url\(http|@import/);
     expect(html).not.toMatch(/NaN|Infinity|undefined/);
+    // Told apart without colour: a shape an effort, hollow where another point is better in both.
+    const frontierSvg = /<section id="efficiency">[^]*?<\/svg>/.exec(html)?.[0] ?? '';
+    for (const shape of [
+      /<circle [^>]*class="mark m0/,
+      /<path [^>]*class="mark m1/,
+      /<rect [^>]*class="mark m2/,
+    ])
+      expect(frontierSvg).toMatch(shape);
+    expect(frontierSvg).toMatch(/class="mark m\d hollow"/);
+    expect(frontierSvg).toMatch(/class="mark m\d"/);
     for (const id of [
       'gate',
       'accuracy',
