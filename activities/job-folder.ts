@@ -54,6 +54,10 @@ export class JobFolder {
   get log(): string {
     return join(this.path, 'log');
   }
+  /** Why an engine job was not forked off a warm parent, in one line; absent where it was. */
+  get cold(): string {
+    return join(this.path, 'cold');
+  }
   get events(): string {
     return join(this.path, 'events.jsonl');
   }

@@ -5,7 +5,13 @@ import type { StageOutcome, StageState } from '../workflows/index.ts';
 import type { Terminal } from './command.ts';
 import { paint } from './paint.ts';
 import { describePoolWait, type PoolWait } from './pool-queues.ts';
-import { describeProgress, describeSeconds, readStageProgress, type StageProgress } from './progress.ts';
+import {
+  describeProgress,
+  describeSeconds,
+  readColdStart,
+  readStageProgress,
+  type StageProgress,
+} from './progress.ts';
 import { RecentRate } from './recent-rate.ts';
 import { describeOutcome } from './run-table.ts';
 
@@ -28,6 +34,7 @@ export class LiveView {
   readonly #toldAt = new Map<string, number>();
   readonly #waits = new Map<string, PoolWait>();
   #drawnLines = 0;
+  #hasToldCold = false;
 
   constructor(plan: Plan, terminal: Terminal, work: string) {
     this.#plan = plan;
@@ -72,6 +79,7 @@ export class LiveView {
 
   draw(): void {
     const running = this.#plan.stages.filter(({ name }) => this.#states.get(name)?.kind === 'running');
+    this.#tellColdStart();
     const lines = running.map(
       ({ name }) =>
         `${this.#label(name)}  ${paint(this.#terminal, 'cyan', 'running')}  ${this.#progress(name)}`,
@@ -88,6 +96,18 @@ export class LiveView {
   note(text: string): void {
     this.clear();
     this.#terminal.err(`${text}\n`);
+  }
+
+  /** Once a run: every job then imports PyTorch anew, which costs seconds each and hides a fault. */
+  #tellColdStart(): void {
+    if (this.#hasToldCold) return;
+    for (const { key } of this.running) {
+      const reason = readColdStart(this.#work, hexOf(key));
+      if (reason === undefined) continue;
+      this.#hasToldCold = true;
+      this.note(`note: engine jobs start cold, each importing PyTorch anew: ${reason}`);
+      return;
+    }
   }
 
   #redraw(lines: string[]): void {

@@ -25,6 +25,13 @@ export function readStageProgress(work: string, keyHex: string): StageProgress |
   return { attempt, ...lastProgress(told), loss: lastLoss(told) };
 }
 
+/** Why a stage's newest job here was not forked off the warm engine; undefined when it was, or need not be. */
+export function readColdStart(work: string, keyHex: string): string | undefined {
+  const attempts = entries(join(work, keyHex)).map(Number).filter(Number.isInteger);
+  if (attempts.length === 0) return undefined;
+  return tail(join(work, keyHex, String(Math.max(...attempts)), 'cold')).trim() || undefined;
+}
+
 function lastProgress(told: readonly ToldEvent[]): Omit<StageProgress, 'attempt' | 'loss'> {
   const last = told.findLast(({ event }) => event === 'progress');
   if (last === undefined) return { step: 0, total: 0, unit: '', rate: null };

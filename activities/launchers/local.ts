@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readText, writeWhole, type JobFolder } from '../job-folder.ts';
@@ -50,10 +51,12 @@ export class LocalLauncher implements Launcher {
     const env = { ...command.env, ...resolveSecrets(command.secrets, this.#secret) };
     const whole = { ...command, env };
     // The warm engine is the worker's own process, and its jobs would be the worker's user's.
-    const isWarm = command.runner === 'engine' && this.#user === undefined;
+    const isWarm = command.runner === 'engine' && this.#user === undefined && command.ranks === 1;
     if (this.#user !== undefined) await handOver(folder.path, this.#user);
     const warm = isWarm ? await this.#warm?.start(folder, whole) : undefined;
-    await writeWhole(folder.process, warm ?? (await this.#spawn(folder, whole)));
+    if (warm !== undefined && 'cold' in warm) await writeFile(folder.cold, `${warm.cold}\n`);
+    const isForked = warm !== undefined && !('cold' in warm);
+    await writeWhole(folder.process, isForked ? warm : await this.#spawn(folder, whole));
   }
 
   async poll(folder: JobFolder): Promise<JobState> {

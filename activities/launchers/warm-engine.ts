@@ -18,6 +18,11 @@ export interface WarmEngineOptions {
 /** Importing PyTorch, transformers and TRL takes seconds, on a busy host a minute. */
 const warmUpMs = 180_000;
 
+/** Why a job has to be started by itself, with everything imported anew. */
+export interface ColdStart {
+  cold: string;
+}
+
 /**
  * Forks engine jobs off a parent that has imported everything heavy (`python -m
  * fretsaw_engine.zygote`). The parent is started with the first job and ends with this process; the
@@ -34,17 +39,21 @@ export class WarmEngine {
     this.#socket = join(mkdtempSync(join(tmpdir(), 'fretsaw-')), 'zygote');
   }
 
-  /** Undefined: start it cold. */
-  async start(folder: JobFolder, { env, ranks }: JobCommand): Promise<ProcessIdentity | undefined> {
-    if (ranks > 1) return undefined;
+  async start(folder: JobFolder, { env }: JobCommand): Promise<ProcessIdentity | ColdStart> {
     const parent = this.#ensureParent();
     const until = Date.now() + warmUpMs;
     while (parent.exitCode === null && Date.now() < until) {
       const answer = await ask(this.#socket, { job: folder.job, log: folder.log, env });
-      if (answer !== undefined) return readIdentity(answer);
+      const identity = answer === undefined ? undefined : readIdentity(answer);
+      if (identity !== undefined) return identity;
+      if (answer !== undefined) return { cold: `the warm engine refused it: ${JSON.stringify(answer)}` };
       await sleep(100);
     }
-    return undefined;
+    const how =
+      parent.exitCode === null
+        ? `did not answer within ${warmUpMs / 1000} s`
+        : `ended with code ${parent.exitCode}`;
+    return { cold: `the warm engine ${how}; it wrote to ${this.#options.log}` };
   }
 
   close(): void {
