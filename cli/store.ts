@@ -77,6 +77,18 @@ export const storeVerbs: readonly StoreVerb[] = [
     summary: 'the same between two others',
     load: async () => (await import('./store-copy.ts')).copy,
   },
+  {
+    name: 'import-hf',
+    usage: '<folder> [--pin <name>]',
+    summary: 'keep a Hugging Face checkpoint as it is: shards, index, tokenizer',
+    load: async () => (await import('./store-hf.ts')).importHf,
+  },
+  {
+    name: 'export-hf',
+    usage: '<artifact> <folder>',
+    summary: 'the same folder again, byte for byte',
+    load: async () => (await import('./store-hf.ts')).exportHf,
+  },
 ];
 
 /** `fretsaw store <verb> ...`: looks after the store itself; each verb reads its own arguments. */

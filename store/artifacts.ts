@@ -78,7 +78,7 @@ export function createArtifacts(
   return {
     manifest,
     async putFolder(folder, options) {
-      const found = await filesBelow(folder);
+      const found = await filesBelow(folder, options);
       return settled(() => putFiles({ backend, index }, found, options));
     },
     putFiles: (contents, options) => settled(() => putContents(backend, contents, options)),

@@ -30,6 +30,14 @@ export interface PutOptions {
   expected?: readonly FileEntry[];
 }
 
+/** Which files of a folder are meant. */
+export interface FolderOptions extends PutOptions {
+  /** A further folder that symbolic links may lead to; such a link counts as the file. */
+  linksInto?: string;
+  /** Folders that do not belong to the artifact, by path in it. */
+  without?: readonly string[];
+}
+
 /** A tensor as its safetensors file (`file`) has it: row-major, little-endian. */
 export interface StoredTensor {
   file: string;
@@ -41,7 +49,7 @@ export interface StoredTensor {
 
 export interface Artifacts {
   /** Stores every file below `folder` (symbolic links that leave it: UNSAFE_PATH), manifest last. */
-  putFolder(folder: string, options: PutOptions): Promise<ArtifactRef>;
+  putFolder(folder: string, options: FolderOptions): Promise<ArtifactRef>;
   /** The same for small files made in memory: relative path -> bytes. */
   putFiles(files: ReadonlyMap<string, Uint8Array>, options: PutOptions): Promise<ArtifactRef>;
   /** The file list; undefined when the store has never seen this artifact. */

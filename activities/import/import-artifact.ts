@@ -8,7 +8,7 @@ import { writeImport } from '../../lineage/import.ts';
 import type { Work } from '../execute-stage.ts';
 import { readPlan } from '../plan-document.ts';
 import type { Outputs } from '../stage-request.ts';
-import { checkCheckpoint } from './check-checkpoint.ts';
+import { checkCheckpoint } from '../../store/check-checkpoint.ts';
 import { fetchHub } from './fetch-hub.ts';
 import { fetchS3 } from './fetch-s3.ts';
 

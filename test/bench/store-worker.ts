@@ -1,30 +1,65 @@
 import { join } from 'node:path';
-import type { Digest } from '../../core/digest.ts';
-import { openDiskStore } from '../../store/open-disk-store.ts';
+import { digestFromHex, parseDigest } from '../../core/digest.ts';
+import type { StageKey } from '../../core/keys.ts';
+import { inParallel } from '../../store/in-parallel.ts';
+import { openStoreAt } from '../../store/open-store-at.ts';
+import { sha256Text } from '../../store/sha256.ts';
 
 /**
- * The store's side of the benchmark, a process of its own so that its CPU and memory can be measured:
+ * The store's side of the benchmark, a process of its own so that its CPU and memory can be measured.
+ * PLACE is that of the store, or `-` for HOME's own:
  *
- *     add HOME FOLDER...          prints the artifacts' digests, one a line
- *     restore HOME OUT DIGEST...  to OUT/<n>
- *     ask HOME COUNT DIGEST...    whether a plan of COUNT stages is all there; prints milliseconds
+ *     add HOME PLACE FOLDER...          prints the artifacts' digests, one a line
+ *     restore HOME PLACE OUT DIGEST...  to OUT/<n>
+ *     plan HOME PLACE COUNT DIGEST...   leaves records of COUNT stages that made these artifacts and small ones
+ *     ask HOME PLACE COUNT              whether all of that is there, as `fretsaw plan` asks; prints milliseconds
  */
-const [verb, home = '', ...rest] = process.argv.slice(2);
-const store = openDiskStore({ home, domain: 'local', trusted: [] });
-if (verb === 'add') {
-  for (const folder of rest)
-    console.log((await store.artifacts.putFolder(folder, { type: 'checkpoint' })).digest);
-} else {
-  const [first, ...digests] = rest as [string, ...Digest[]];
-  if (verb === 'restore') {
-    for (const [n, digest] of digests.entries()) await store.artifacts.export(digest, join(first, String(n)));
-  } else {
-    const started = performance.now();
-    for (let n = 0; n < Number(first); n++) {
-      const digest = digests[n % digests.length];
-      if (digest === undefined || (await store.artifacts.missing(digest)).length > 0)
-        throw new Error('not there');
-    }
-    console.log((performance.now() - started).toFixed(1));
+const [verb, home = '', place = '-', ...rest] = process.argv.slice(2);
+const store = openStoreAt(place === '-' ? undefined : place, { home, domain: 'local', trusted: [] });
+const keyOf = (n: number): StageKey => digestFromHex(sha256Text(`stage ${n}`)) as StageKey;
+
+switch (verb) {
+  case 'add':
+    for (const folder of rest)
+      console.log((await store.artifacts.putFolder(folder, { type: 'checkpoint' })).digest);
+    break;
+  case 'restore': {
+    const [out = '', ...digests] = rest;
+    for (const [n, digest] of digests.entries())
+      await store.artifacts.export(parseDigest(digest), join(out, String(n)));
+    break;
   }
+  case 'plan': {
+    const [count = '0', ...digests] = rest;
+    await inParallel(
+      Array.from({ length: Number(count) }, (_, n) => n),
+      16,
+      async (n) => {
+        const scores = new Map([['scores.json', Buffer.from(JSON.stringify({ n, scores: [] }))]]);
+        const own = await store.artifacts.putFiles(scores, { type: 'folder' });
+        const great = digests[n % digests.length];
+        const made = great === undefined ? [own.digest] : [own.digest, great];
+        // As long as a record of a stage with a dozen inputs.
+        const record = JSON.stringify({ made, more: 'x'.repeat(4000) });
+        await store.records.create(keyOf(n), 1, record);
+      },
+    );
+    break;
+  }
+  case 'ask': {
+    const started = performance.now();
+    const records = await store.records.asOfNow();
+    const made = new Set<string>();
+    for (let n = 0; n < Number(rest[0]); n++) {
+      const record = await records.latest(keyOf(n));
+      if (record === undefined) throw new Error(`stage ${n} has no record`);
+      for (const digest of (JSON.parse(record.envelope) as { made: string[] }).made) made.add(digest);
+    }
+    const missing = await store.artifacts.missingMany([...made].map(parseDigest));
+    if ([...missing.values()].some((paths) => paths.length > 0)) throw new Error('not all there');
+    console.log((performance.now() - started).toFixed(1));
+    break;
+  }
+  default:
+    throw new Error(`expected add, restore, plan or ask, found ${String(verb)}`);
 }

@@ -1,6 +1,6 @@
 import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Failure } from '../../core/errors.ts';
+import { Failure } from '../core/errors.ts';
 
 /** @see https://github.com/huggingface/safetensors#format */
 const lengthBytes = 8;
