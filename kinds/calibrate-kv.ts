@@ -4,7 +4,7 @@ import { choice, flag, integer, number, settings } from './setting.ts';
 
 export const calibrateKvKind: Kind = {
   name: 'calibrate-kv',
-  version: 1,
+  version: 2,
   summary: 'FP8 (e4m3) KV cache: one k and one v scale a layer, read back after writing.',
   example: 'fp8: { kind: calibrate-kv, inputs: { model: average.checkpoint, data: calibration.data } }',
   with: settings({

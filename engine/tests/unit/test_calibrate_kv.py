@@ -9,14 +9,16 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from stage_job import run_stage
+from stage_job import run_stage, write_job
 from transformers import AutoModelForCausalLM
 
 from fretsaw_engine.data.packed import pack, write_dataset
 from fretsaw_engine.harmony.render import Document
-from fretsaw_engine.job import StageFailure
-from fretsaw_engine.methods.calibrate.kv import FRACTIONS, calibrate
-from fretsaw_engine.methods.score import parent as parent_pieces
+from fretsaw_engine.job import StageFailure, read_job
+from fretsaw_engine.methods.calibrate.kv import FRACTIONS, Maxima, Source, calibrate
+from fretsaw_engine.methods.score import units
+from fretsaw_engine.methods.score.budget import Budget
+from fretsaw_engine.methods.score.layers import Parent
 from fretsaw_engine.moe.checkpoint import load_model, read_config
 from fretsaw_engine.moe.puzzle import FP8_MAX, fake_fp8
 from fretsaw_engine.rehearsal.nano import write_nano_checkpoint
@@ -91,13 +93,25 @@ class EverythingCache:
         return length, 0
 
 
-def test_max_percentile_and_mse_equal_plain_statistics(checkpoint, documents):
+def calibrated(folder, checkpoint, packed, **settings):
+    """Scales of all four layers, by a job in `folder`, which may hold finished shards."""
+    inputs, outputs = {"model": checkpoint, "data": checkpoint}, ["checkpoint", "history"]
+    job = read_job(write_job(folder / "job", "calibrate-kv", inputs, outputs, {}))
+    if (folder / "shards").is_dir():
+        shutil.copytree(folder / "shards", folder / "job" / "shards")
+    budget = Budget.of_job(job)
+    with torch.no_grad(), Parent(folder=checkpoint, budget_bytes=budget.weights) as parent:
+        source = Source(parent=parent, packed=packed, layers=range(4), budget=budget)
+        return calibrate(job, source, **settings)
+
+
+def test_max_percentile_and_mse_equal_plain_statistics(checkpoint, documents, tmp_path):
     values = cached_values(checkpoint, documents)
-    model, packed = load_model(checkpoint), pack(documents, 64)
-    layers = range(4)
-    biggest = calibrate(model, packed, layers)
-    percentile = calibrate(model, packed, layers, method="percentile", percentile=90.0)
-    least = calibrate(model, packed, layers, method="mse")
+    packed = pack(documents, 64)
+    biggest = calibrated(tmp_path / "max", checkpoint, packed)
+    ninety_percent = {"method": "percentile", "percentile": 90.0}
+    percentile = calibrated(tmp_path / "percentile", checkpoint, packed, **ninety_percent)
+    least = calibrated(tmp_path / "mse", checkpoint, packed, method="mse")
     assert set(biggest.scales) == {(layer, name) for layer in range(4) for name in "kv"}
     for tensor, x in values.items():
         amax = float(x.abs().max())
@@ -114,11 +128,14 @@ def test_max_percentile_and_mse_equal_plain_statistics(checkpoint, documents):
 
 
 @pytest.mark.parametrize("method", ["max", "percentile", "mse"])
-def test_scales_do_not_depend_on_the_batch(checkpoint, documents, monkeypatch, method):
-    model, packed = load_model(checkpoint), pack(documents, 64)
-    whole = calibrate(model, packed, range(4), method=method)
-    monkeypatch.setattr(parent_pieces.batches, "__defaults__", (3,))
-    split = calibrate(model, packed, range(4), method=method)
+def test_scales_do_not_depend_on_how_the_data_is_cut(
+    checkpoint, documents, monkeypatch, tmp_path, method
+):
+    packed = pack(documents, 64)
+    whole = calibrated(tmp_path / "whole", checkpoint, packed, method=method)
+    monkeypatch.setattr(units, "TOKENS_PER_UNIT", 64)
+    monkeypatch.setattr(units, "UNITS_PER_SHARD", 3)
+    split = calibrated(tmp_path / "split", checkpoint, packed, method=method)
     assert split.scales == pytest.approx(whole.scales, rel=1e-4)
     assert len(split.maxima.history[0, "k"]) > len(whole.maxima.history[0, "k"])
     history = split.maxima.history[2, "v"]
@@ -126,11 +143,39 @@ def test_scales_do_not_depend_on_the_batch(checkpoint, documents, monkeypatch, m
     assert history[-1] == split.maxima.amax[2, "v"]
 
 
-def test_padding_counts_for_nothing(checkpoint, documents):
-    model = load_model(checkpoint)
-    tight = calibrate(model, pack(documents, 64), range(4))
-    padded = calibrate(model, pack(documents, 128, pad_id=3), range(4))
+def test_padding_counts_for_nothing(checkpoint, documents, tmp_path):
+    tight = calibrated(tmp_path / "tight", checkpoint, pack(documents, 64))
+    padded = calibrated(tmp_path / "padded", checkpoint, pack(documents, 128, pad_id=3))
     assert padded.scales == pytest.approx(tight.scales, rel=1e-5)
+
+
+def test_a_stopped_calibration_goes_on_and_ends_the_same(
+    checkpoint, documents, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(units, "TOKENS_PER_UNIT", 64)
+    monkeypatch.setattr(units, "UNITS_PER_SHARD", 4)
+    packed = pack(documents, 64)
+    whole = calibrated(tmp_path / "whole", checkpoint, packed)
+    plain, seen = Maxima.of_unit, []
+
+    def stop_in_the_second_shard(self, tensor, x):
+        seen.append(tensor)
+        if len(seen) > 40:
+            raise KeyboardInterrupt
+        return plain(self, tensor, x)
+
+    monkeypatch.setattr(Maxima, "of_unit", stop_in_the_second_shard)
+    with pytest.raises(KeyboardInterrupt):
+        calibrated(tmp_path / "stopped", checkpoint, packed)
+    finished = tmp_path / "stopped/job/shards"
+    assert list((finished / "maxima").iterdir())
+    seen.clear()
+    shutil.copytree(finished, tmp_path / "again/shards")
+    monkeypatch.setattr(Maxima, "of_unit", lambda *args: seen.append(args[1]) or plain(*args))
+    again = calibrated(tmp_path / "again", checkpoint, packed)
+    assert again.scales == whole.scales
+    assert again.maxima.history == whole.maxima.history
+    assert len(seen) == sum(map(len, whole.maxima.history.values())) - 4 * 4 * 2  # not read again
 
 
 def test_the_checkpoint_has_scalar_scales_under_the_published_names(checkpoint, data, tmp_path):

@@ -11,16 +11,14 @@ import torch
 
 from fretsaw_engine.data.packed import PADDING, read_dataset
 from fretsaw_engine.job import StageFailure
-from fretsaw_engine.methods.calibrate.kv import Calibration, Maxima, calibrate
-from fretsaw_engine.methods.score.parent import calibration_rows
-from fretsaw_engine.moe.checkpoint import (
-    load_model,
-    open_tensors,
-    read_config,
-    write_checkpoint,
-)
+from fretsaw_engine.methods.calibrate.kv import Calibration, Maxima, Source, calibrate
+from fretsaw_engine.methods.score.budget import Budget
+from fretsaw_engine.methods.score.layers import Parent
+from fretsaw_engine.methods.score.parent import calibration_rows, check_tokenizer
+from fretsaw_engine.moe.checkpoint import open_tensors, read_config, write_checkpoint
 from fretsaw_engine.moe.gpt_oss import attention_prefix
-from fretsaw_engine.moe.puzzle import layer_windows
+from fretsaw_engine.moe.puzzle import parse_config
+from fretsaw_engine.training import distributed
 from fretsaw_engine.training.settings import read_settings, require
 
 if TYPE_CHECKING:
@@ -65,17 +63,19 @@ def run(job: Job) -> None:
     config = read_config(source)
     if (config.get("quantization_config") or {}).get("kv_cache_scheme"):
         raise StageFailure("BAD_INPUT", "the checkpoint has KV scales already")
-    model = load_model(source)
-    packed = calibration_rows(
-        read_dataset(data.path).packed, model.config.vocab_size, settings.tokens, ROWS_SEED
-    )
-    windows = layer_windows(model.config)
+    distributed.start()
+    dataset = read_dataset(data.path)
+    check_tokenizer(dataset, source)
+    packed = calibration_rows(dataset.packed, config["vocab_size"], settings.tokens, ROWS_SEED)
+    windows = parse_config(config).windows
     is_skipped = [settings.skip_windowed and window is not None for window in windows]
     layers = [layer for layer, skipped in enumerate(is_skipped) if not skipped]
     if not layers:
         raise StageFailure("BAD_INPUT", "skip_windowed leaves no layer: all are windowed")
 
-    found = _calibration(job, settings, model, (packed, layers))
+    found = _calibration(job, settings, packed, layers)
+    if distributed.rank() > 0:
+        return
     folder = job.outputs["checkpoint"]
     skipped = [layer for layer in range(len(windows)) if layer not in layers]
     write_scales(folder, source, scheme_config(config, skipped), found.scales)
@@ -135,26 +135,21 @@ def scale_name(layer: int, tensor: str) -> str:
 
 
 def _calibration(
-    job: Job, settings: CalibrateKvSettings, model: Any, what: tuple[Packed, list[int]]
+    job: Job, settings: CalibrateKvSettings, packed: Packed, layers: list[int]
 ) -> Calibration:
-    packed, layers = what
     if settings.scale is not None:
         value = float(torch.tensor(settings.scale, dtype=torch.float32))
         scales = {(layer, name): value for layer in layers for name in ("k", "v")}
         return Calibration(scales=scales, maxima=Maxima())
 
-    def tick(rows: int) -> None:
-        job.progress(rows, len(packed), "rows")
-        job.stop_if_asked()
-
-    return calibrate(
-        model,
-        packed,
-        layers,
-        method=settings.method,
-        percentile=settings.percentile,
-        tick=tick,
-    )
+    budget = Budget.of_job(job)
+    folder, device = job.input("model").path, distributed.device()
+    with (
+        torch.no_grad(),
+        Parent(folder=folder, budget_bytes=budget.weights, device=device) as parent,
+    ):
+        source = Source(parent=parent, packed=packed, layers=layers, budget=budget)
+        return calibrate(job, source, method=settings.method, percentile=settings.percentile)
 
 
 def _entry(tensor: tuple[int, str], found: Calibration) -> dict[str, Any]:

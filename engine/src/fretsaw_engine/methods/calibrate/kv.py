@@ -6,29 +6,39 @@ A cache stores x / scale in e4m3, which holds 448 at most. Three ways to choose 
 - percentile: the given percentile of |x| takes amax's place; the rest saturates.
 - mse: the fraction of amax that gives the least squared error, out of `FRACTIONS`.
 
-`max` needs one pass over the calibration data, the other two a second one that knows amax.
-Statistics are float64 or exact maxima, so they do not depend on how the data is split.
+`max` needs one pass over the calibration data, the other two a second one that knows amax. The
+checkpoint is read layer by layer, its experts one at a time, on whatever device there is; shards of
+the data are split over processes. Statistics are exact maxima, counts, or float64 sums in the order
+of shards, so they depend neither on the number of processes nor on a restart.
 
-Shape suffixes: B rows, H KV heads, T tokens, X head_dim.
+Shape suffixes: B rows, G KV heads, T tokens, X head_dim, U units of a shard.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from fretsaw_engine.data.packed import PADDING
 from fretsaw_engine.job import StageFailure
-from fretsaw_engine.methods.score.parent import batches
+from fretsaw_engine.methods.score.experts import unit_name, working_bytes
+from fretsaw_engine.methods.score.kept import Kept
+from fretsaw_engine.methods.score.mixture import add_experts
+from fretsaw_engine.methods.score.progress import Phase, Progress
+from fretsaw_engine.methods.score.units import groups, shards_of
 from fretsaw_engine.moe.puzzle import FP8_MAX, fake_fp8
+from fretsaw_engine.training import distributed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from fretsaw_engine.data.packed import Packed
+    from fretsaw_engine.job import Job
+    from fretsaw_engine.methods.score.budget import Budget
+    from fretsaw_engine.methods.score.layers import Parent
+    from fretsaw_engine.methods.score.progress import Figures
+    from fretsaw_engine.methods.score.units import Shard, Unit
 
 BINS = 16384
 """Bins of |x| / amax for percentiles: an error of amax / 16384 at most, far below e4m3's own."""
@@ -41,24 +51,41 @@ Tensor = tuple[int, str]
 
 
 class Statistic(Protocol):
-    """Sees every counted K and V of every layer once."""
+    """What a pass gathers of every K and V that counts."""
 
-    def see(self, tensor: Tensor, x: torch.Tensor) -> None: ...
+    def of_unit(self, tensor: Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Of one unit's values."""
+        ...
+
+    def of_shard(self, units: torch.Tensor) -> torch.Tensor:
+        """Of a shard, from those of its units, stacked along the first axis."""
+        ...
+
+    def add(self, tensor: Tensor, shard: torch.Tensor) -> None:
+        """Takes in a shard's; shards come in order."""
+        ...
 
 
 @dataclass(kw_only=True)
 class Maxima:
-    """Largest |x| of every tensor, and how it grew from batch to batch."""
+    """Largest |x| of every tensor, and how it grew from unit to unit."""
 
     amax: dict[Tensor, float] = field(default_factory=dict)
     history: dict[Tensor, list[float]] = field(default_factory=dict)
 
-    def see(self, tensor: Tensor, x: torch.Tensor) -> None:
-        largest = float(x.abs().max()) if x.numel() else 0.0
-        if not math.isfinite(largest):
+    def of_unit(self, tensor: Tensor, x: torch.Tensor) -> torch.Tensor:
+        largest = x.abs().amax() if x.numel() else x.new_zeros(())
+        if not bool(torch.isfinite(largest)):
             raise StageFailure("BAD_INPUT", f"{_name(tensor)} is not finite on calibration data")
-        self.amax[tensor] = max(largest, self.amax.get(tensor, 0.0))
-        self.history.setdefault(tensor, []).append(self.amax[tensor])
+        return largest
+
+    def of_shard(self, units: torch.Tensor) -> torch.Tensor:
+        return units
+
+    def add(self, tensor: Tensor, shard: torch.Tensor) -> None:
+        for largest in shard.tolist():
+            self.amax[tensor] = max(largest, self.amax.get(tensor, 0.0))
+            self.history.setdefault(tensor, []).append(self.amax[tensor])
 
 
 @dataclass(kw_only=True)
@@ -68,10 +95,15 @@ class Histograms:
     amax: dict[Tensor, float]
     counts: dict[Tensor, torch.Tensor] = field(default_factory=dict)
 
-    def see(self, tensor: Tensor, x: torch.Tensor) -> None:
+    def of_unit(self, tensor: Tensor, x: torch.Tensor) -> torch.Tensor:
         bins = (x.abs().double() / self.amax[tensor] * BINS).long().clamp(max=BINS - 1)
-        counts = torch.bincount(bins.flatten(), minlength=BINS)
-        self.counts[tensor] = self.counts.get(tensor, torch.zeros_like(counts)) + counts
+        return torch.bincount(bins.flatten(), minlength=BINS)
+
+    def of_shard(self, units: torch.Tensor) -> torch.Tensor:
+        return units.sum(0)
+
+    def add(self, tensor: Tensor, shard: torch.Tensor) -> None:
+        self.counts[tensor] = self.counts.get(tensor, torch.zeros_like(shard)) + shard
 
     def percentile(self, tensor: Tensor, percent: float) -> float:
         """Upper edge of the bin in which `percent` of all values are reached."""
@@ -85,17 +117,21 @@ class SquaredErrors:
     """Squared error of the cache for every candidate scale."""
 
     amax: dict[Tensor, float]
-    errors: dict[Tensor, list[float]] = field(default_factory=dict)
+    errors: dict[Tensor, torch.Tensor] = field(default_factory=dict)
 
-    def see(self, tensor: Tensor, x: torch.Tensor) -> None:
-        errors = self.errors.setdefault(tensor, [0.0] * len(FRACTIONS))
-        for i, fraction in enumerate(FRACTIONS):
-            kept = fake_fp8(x, fraction * self.amax[tensor] / FP8_MAX)
-            errors[i] += float((kept.double() - x.double()).square().sum())
+    def of_unit(self, tensor: Tensor, x: torch.Tensor) -> torch.Tensor:
+        kept = (fake_fp8(x, f * self.amax[tensor] / FP8_MAX) for f in FRACTIONS)
+        return torch.stack([(each.double() - x.double()).square().sum() for each in kept])
+
+    def of_shard(self, units: torch.Tensor) -> torch.Tensor:
+        return units.sum(0)
+
+    def add(self, tensor: Tensor, shard: torch.Tensor) -> None:
+        self.errors[tensor] = self.errors.get(tensor, torch.zeros_like(shard)) + shard
 
     def best(self, tensor: Tensor) -> float:
         """The fraction of amax with the least error; of equals the largest."""
-        errors = self.errors[tensor]
+        errors = self.errors[tensor].tolist()
         return FRACTIONS[errors.index(min(errors))] * self.amax[tensor]
 
 
@@ -107,28 +143,35 @@ class Calibration:
     maxima: Maxima
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """The checkpoint, the data, and the layers whose cache is calibrated."""
+
+    parent: Parent
+    packed: Packed
+    layers: Sequence[int]
+    budget: Budget
+
+
 def calibrate(
-    model: Any,
-    packed: Packed,
-    layers: Sequence[int],
-    *,
-    method: str = "max",
-    percentile: float = 99.99,
-    tick: Callable[[int], None] = lambda _: None,
+    job: Job, source: Source, *, method: str = "max", percentile: float = 99.99
 ) -> Calibration:
-    """Scales for K and V of `layers`. `tick` is told the rows done, of each pass."""
+    """Scales for K and V, on every rank."""
+    shards = shards_of(source.packed, source.parent.device)
+    passes = 1 if method == "max" else 2
+    progress = Progress(job, passes * (max(source.layers) + 1) * len(shards))
     maxima = Maxima()
-    observe(model, packed, layers, maxima, tick)
+    observe(job, source, shards, maxima, progress)
     if dead := [tensor for tensor, amax in maxima.amax.items() if amax == 0]:
         raise StageFailure("BAD_INPUT", f"{_name(dead[0])} is zero on all calibration data")
     ranges = dict(maxima.amax)
     if method == "percentile":
         histograms = Histograms(amax=maxima.amax)
-        observe(model, packed, layers, histograms, tick)
+        observe(job, source, shards, histograms, progress)
         ranges = {tensor: histograms.percentile(tensor, percentile) for tensor in ranges}
     elif method == "mse":
         errors = SquaredErrors(amax=maxima.amax)
-        observe(model, packed, layers, errors, tick)
+        observe(job, source, shards, errors, progress)
         ranges = {tensor: errors.best(tensor) for tensor in ranges}
     elif method != "max":
         raise ValueError(f"unknown method {method}")
@@ -138,44 +181,52 @@ def calibrate(
 
 
 def observe(
-    model: Any,
-    packed: Packed,
-    layers: Sequence[int],
-    statistic: Statistic,
-    tick: Callable[[int], None] = lambda _: None,
+    job: Job, source: Source, shards: list[Shard], statistic: Statistic, progress: Progress
 ) -> None:
-    """Run the model over the data; `statistic` sees K and V as they would enter the cache."""
-    wanted = frozenset(layers)
-    done = 0
-    with torch.no_grad():
-        for batch in batches(model, packed):
-            cache = _Watcher(statistic, wanted, batch.document_ids_BT != PADDING)
-            hidden_BTD = batch.embed()
-            for layer in range(max(wanted, default=-1) + 1):
-                attended_BTD = batch.attend(layer, hidden_BTD, cache=cache)
-                hidden_BTD = batch.mix(layer, attended_BTD)
-            done += batch.input_ids_BT.shape[0]
-            tick(done)
+    """One pass; `statistic` sees K and V as they would enter the cache."""
+    parent = source.parent
+    kept = Kept(job.folder / "kept" / str(distributed.rank()), source.budget.kept)
+    last = max(source.layers)
 
+    def begin(shard: Shard) -> None:
+        for unit in shard.units:
+            kept.put(unit_name(unit), parent.embed(unit))
 
-class _Watcher:
-    """Stands where attention has its cache, which is handed K after RoPE and V: shows them on."""
+    def work(shard: Shard, layer: int) -> Figures:
+        seen: dict[str, list[torch.Tensor]] = {"k": [], "v": []}
 
-    def __init__(
-        self, statistic: Statistic, layers: frozenset[int], counted_BT: torch.Tensor
-    ) -> None:
-        self._statistic = statistic
-        self._layers = layers
-        self._counted_BT = counted_BT
+        def look(unit: Unit, key_BGTX: torch.Tensor, value_BGTX: torch.Tensor) -> None:
+            for name, x_BGTX in (("k", key_BGTX), ("v", value_BGTX)):
+                x = x_BGTX.transpose(1, 2)[unit.counted_BT]
+                seen[name].append(statistic.of_unit((layer, name), x).cpu())
 
-    def update(
-        self, key_BHTX: torch.Tensor, value_BHTX: torch.Tensor, layer_idx: int, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if layer_idx in self._layers:
-            for name, x_BHTX in (("k", key_BHTX), ("v", value_BHTX)):
-                x_BTHX = x_BHTX.transpose(1, 2)
-                self._statistic.see((layer_idx, name), x_BTHX[self._counted_BT])
-        return key_BHTX, value_BHTX
+        for group in groups(shard.units, working_bytes(parent, shard, 1), source.budget.working):
+            attended = []
+            for unit in group:
+                hidden_BTD = kept.get(unit_name(unit)).to(parent.device)
+                see = (lambda k, v, u=unit: look(u, k, v)) if layer in source.layers else None
+                attended.append(parent.attend(layer, unit, hidden_BTD, see=see))
+            if layer < last:
+                outputs = add_experts(parent, layer, group, attended)
+                for unit, output_BTD in zip(group, outputs, strict=True):
+                    kept.put(unit_name(unit), output_BTD)
+        return {
+            name: statistic.of_shard(torch.stack(units)) for name, units in seen.items() if units
+        }
+
+    phase = Phase(
+        name=type(statistic).__name__.lower(),
+        shards=shards,
+        layers=last + 1,
+        kept=kept,
+        keeps_hidden=True,
+        begin=begin,
+        work=work,
+    )
+    for figures in progress.run(phase):
+        for layer in source.layers:
+            for name in ("k", "v"):
+                statistic.add((layer, name), figures[f"{layer}.{name}"])
 
 
 def _scale(largest: float) -> float:

@@ -26,6 +26,7 @@ from fretsaw_engine.moe import gpt_oss, mxfp4, puzzle
 from fretsaw_engine.moe.checkpoint import check_tensors, open_tensors, read_config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -113,9 +114,15 @@ class Parent:
         return rows.float().to(self.device).view(*ids_BT.shape, -1)
 
     def attend(
-        self, layer: int, unit: Unit, hidden_BTD: torch.Tensor, window: int | None | str = "own"
+        self,
+        layer: int,
+        unit: Unit,
+        hidden_BTD: torch.Tensor,
+        window: int | None | str = "own",
+        see: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
     ) -> torch.Tensor:
-        """First half of a layer, with its own window or with another one."""
+        """First half of a layer, with its own window or with another one. `see` is shown K (after
+        RoPE) and V, [B, G, T, X], as they would enter a cache."""
         prefix = gpt_oss.attention_prefix(layer)
         normed_BTD = self._norm(f"model.layers.{layer}.input_layernorm", hidden_BTD)
         query_BHTX, key_BGTX, value_BGTX = (
@@ -126,6 +133,8 @@ class Parent:
         )
         cos, sin = self._rotary(normed_BTD, unit.position_ids_BT)
         query_BHTX, key_BGTX = apply_rotary_pos_emb(query_BHTX, key_BGTX, cos, sin)
+        if see is not None:
+            see(key_BGTX, value_BGTX)
         if f"{prefix}k_scale" in self._tensors:
             key_BGTX = puzzle.fake_fp8(key_BGTX, self._get(f"{prefix}k_scale"))
             value_BGTX = puzzle.fake_fp8(value_BGTX, self._get(f"{prefix}v_scale"))

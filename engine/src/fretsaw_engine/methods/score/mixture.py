@@ -114,13 +114,20 @@ def advance(
 ) -> list[torch.Tensor]:
     """A layer as the model does it, on hidden states [B, T, D] of several units."""
     attended = [parent.attend(layer, unit, hidden_BTD) for unit, hidden_BTD in work]
+    return add_experts(parent, layer, [unit for unit, _ in work], attended)
+
+
+def add_experts(
+    parent: Parent, layer: int, units: Sequence[Unit], attended: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """A layer's second half, on what attention gave [B, T, D] for several units."""
     parts = [
         split(
             unit,
             parent.expert_input(layer, attended_BTD),
             lambda x_ND: route(parent.router_logits(layer, x_ND), parent.top_k)[None],
         )
-        for (unit, _), attended_BTD in zip(work, attended, strict=True)
+        for unit, attended_BTD in zip(units, attended, strict=True)
     ]
     mix(parent, layer, [part for unit_parts in parts for part in unit_parts])
     return [

@@ -1,90 +1,22 @@
-"""Calibration data as scoring and calibration read it, and a whole model run on it layer by layer.
+"""Calibration data as scoring and calibration read it.
 
-Shape suffixes: B rows, T tokens of a row, N = B * T tokens flat, D hidden.
+Shape suffixes: N tokens.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from fretsaw_engine.data.packed import PADDING, TENSORS, Packed, attention_mask, file_digest
+from fretsaw_engine.data.packed import PADDING, TENSORS, Packed, file_digest
 from fretsaw_engine.job import StageFailure
-from fretsaw_engine.moe.puzzle import layer_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from fretsaw_engine.data.packed import Dataset
-
-ROWS_PER_BATCH = 16
-"""Rows that run at once. Part of no result beyond float rounding."""
-
-
-@dataclass(kw_only=True)
-class Batch:
-    """Some rows of packed data going through one model, layer by layer."""
-
-    model: Any
-    input_ids_BT: torch.Tensor
-    document_ids_BT: torch.Tensor
-    rope: tuple[torch.Tensor, torch.Tensor]
-    windows: list[int | None]
-    _masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
-
-    def embed(self) -> torch.Tensor:
-        return self.model.model.embed_tokens(self.input_ids_BT)
-
-    def attend(
-        self,
-        layer: int,
-        hidden_BTD: torch.Tensor,
-        cache: Any = None,
-    ) -> torch.Tensor:
-        """First half of a layer, h + attention(norm(h)).
-
-        `cache.update(k, v, layer)` is handed K (after RoPE) and V, and gives back what to use.
-        """
-        block = self.model.model.layers[layer]
-        output_BTD, _ = block.self_attn(
-            hidden_states=block.input_layernorm(hidden_BTD),
-            position_embeddings=self.rope,
-            attention_mask=self._mask(self.windows[layer]),
-            past_key_values=cache,
-        )
-        return hidden_BTD + output_BTD
-
-    def mix(self, layer: int, attended_BTD: torch.Tensor) -> torch.Tensor:
-        """Second half of a layer, as the model does it."""
-        block = self.model.model.layers[layer]
-        output_BTD, _ = block.mlp(block.post_attention_layernorm(attended_BTD))
-        return attended_BTD + output_BTD
-
-    def _mask(self, window: int | None) -> torch.Tensor:
-        if window not in self._masks:
-            dtype = self.rope[0].dtype
-            self._masks[window] = attention_mask(self.document_ids_BT, window, dtype)
-        return self._masks[window]
-
-
-def batches(model: Any, packed: Packed, rows: int = ROWS_PER_BATCH) -> Iterator[Batch]:
-    """The data in batches; masks and rotary embeddings are made once a batch."""
-    windows = layer_windows(model.config)
-    for start in range(0, len(packed), rows):
-        part = packed.rows(start, start + rows)
-        positions = part.position_ids.long()
-        weight = model.model.embed_tokens.weight
-        empty = torch.empty(0, dtype=weight.dtype, device=weight.device)
-        yield Batch(
-            model=model,
-            input_ids_BT=part.input_ids.long(),
-            document_ids_BT=part.document_ids,
-            rope=model.model.rotary_emb(empty, positions),
-            windows=windows,
-        )
 
 
 def choose_rows(packed: Packed, tokens: int | None, seed: int) -> Packed:
