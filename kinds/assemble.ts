@@ -4,7 +4,7 @@ import { choice, number, record, seed, settings } from './setting.ts';
 
 export const assembleKind: Kind = {
   name: 'assemble',
-  version: 1,
+  version: 2,
   summary: 'Builds the heterogeneous child: expert and router rows sliced, bytes unchanged.',
   example:
     'child: { kind: assemble, inputs: { model: parent, architecture: select.architecture, ranking: experts.ranking } }',

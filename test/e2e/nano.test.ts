@@ -68,6 +68,18 @@ test('the whole graph of the paper runs, from scoring to the report', { timeout:
   expect(Object.keys(stages)).toContain('gate');
 });
 
+test(
+  "the child's experts are the parent's, as a person proves it from files",
+  { timeout: 120_000 },
+  async () => {
+    const proof = await rig.run(['verify', 'experts', 'child.checkpoint', '--parent', 'parent']);
+    expect(proof).toMatchObject({ code: 0 });
+    expect(proof.out).toMatch(/^\d+ experts and router rows in \d+ layers are the parent's, byte for byte$/m);
+    const other = await rig.run(['verify', 'experts', 'control.checkpoint', '--parent', 'child.checkpoint']);
+    expect(other.code).not.toBe(0);
+  },
+);
+
 test('the same command again runs nothing, and ends with the table', { timeout: 120_000 }, async () => {
   const { code, out } = await rig.run(nano);
   expect(code).toBe(0);

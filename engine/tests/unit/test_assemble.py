@@ -110,6 +110,21 @@ def test_the_config_has_the_published_form_and_the_child_runs(parent, tmp_path):
     assert logits.isfinite().all()
 
 
+@pytest.mark.parametrize("given", [None, {"eos_token_id": 6, "do_sample": True}])
+def test_generation_stops_at_both_ends_of_a_turn_whatever_the_parent_says(parent, tmp_path, given):
+    other = tmp_path / "other"
+    shutil.copytree(parent, other)
+    (other / "generation_config.json").unlink()
+    if given is not None:
+        (other / "generation_config.json").write_text(json.dumps(given))
+    done = assembled(other, tmp_path / "job")
+    written = json.loads((done.out("checkpoint") / "generation_config.json").read_text())
+    names = json.loads((parent / "tokenizer.json").read_text())["added_tokens"]
+    ids = {token["content"]: token["id"] for token in names}
+    assert sorted(written.pop("eos_token_id")) == sorted([ids["<|return|>"], ids["<|call|>"]])
+    assert written == {k: v for k, v in (given or {}).items() if k != "eos_token_id"}
+
+
 def test_without_a_rope_setting_the_parents_scaling_stays(parent, tmp_path):
     done = assembled(parent, tmp_path)
     assert read_config(done.out("checkpoint"))["rope_parameters"]["factor"] == 32.0

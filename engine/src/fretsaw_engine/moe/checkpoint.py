@@ -38,6 +38,9 @@ ASSETS = (
 )
 """Files beside weights and config that belong to a checkpoint; copied where the source has them."""
 
+TURN_ENDS = ("<|return|>", "<|call|>")
+"""Tokens that end a turn in the Harmony format."""
+
 DEFAULT_SHARD_BYTES = 5 * 2**30
 
 
@@ -129,6 +132,24 @@ def stop_ids(folder: Path) -> list[int]:
     """Tokens that end an answer: `eos_token_id` of generation_config.json as a list."""
     found = read_generation_config(folder)["eos_token_id"]
     return found if isinstance(found, list) else [found]
+
+
+def stop_at_turn_ends(folder: Path) -> None:
+    """`eos_token_id` of generation_config.json lists `<|return|>` and `<|call|>`: a server that
+    does not stop at both runs on past an answer or a tool call. Ids that are there stay."""
+    path = folder / "generation_config.json"
+    ids = {token["content"]: token["id"] for token in _added_tokens(folder)}
+    wanted = [ids[name] for name in TURN_ENDS if name in ids]
+    document = read_generation_config(folder) if path.is_file() else {}
+    found = document.get("eos_token_id", [])
+    stops = found if isinstance(found, list) else [found]
+    if missing := [token for token in wanted if token not in stops]:
+        _write_json(path, {**document, "eos_token_id": [*stops, *missing]})
+
+
+def _added_tokens(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "tokenizer.json"
+    return _read_json(path).get("added_tokens", []) if path.is_file() else []
 
 
 def load_model(

@@ -15,7 +15,12 @@ from fretsaw_engine.methods.assemble.child import (
 )
 from fretsaw_engine.methods.assemble.verify import verify_experts
 from fretsaw_engine.methods.score.ranking import read_ranking
-from fretsaw_engine.moe.checkpoint import open_tensors, read_config, write_checkpoint
+from fretsaw_engine.moe.checkpoint import (
+    open_tensors,
+    read_config,
+    stop_at_turn_ends,
+    write_checkpoint,
+)
 from fretsaw_engine.moe.gpt_oss import expert_counts
 from fretsaw_engine.training.settings import read_settings, require
 
@@ -56,6 +61,7 @@ def run(job: Job) -> None:
         write_checkpoint(
             job.outputs["checkpoint"], child, child_tensors(tensors, child, kept), parent
         )
+    stop_at_turn_ends(job.outputs["checkpoint"])
     verify_experts(job.outputs["checkpoint"], parent, kept)
     document = {"schema": "fretsaw/kept-experts/v1", "layers": kept}
     text = json.dumps(document, separators=(",", ":"), sort_keys=True) + "\n"
