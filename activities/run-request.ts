@@ -23,6 +23,8 @@ export interface RunRequest extends Patience {
   control?: RunControl;
   /** Only after continue-as-new: how the stages that ended badly so far ended. */
   ended?: readonly (readonly [string, StageOutcome])[];
+  /** Only after continue-as-new: the stages that this run has made so far, with their attempts. The store has their outputs. */
+  ran?: readonly (readonly [stage: string, attempts: number])[];
 }
 
 /** What a person does to a run or one of its stages. */

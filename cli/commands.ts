@@ -279,9 +279,9 @@ Example:
   },
   {
     name: 'schema',
-    summary: 'the JSON Schema of a spec, for editors',
-    usage: 'fretsaw schema',
-    details: 'Example:\n  fretsaw schema > pipeline.v1.json\n',
+    summary: 'the JSON Schema of a spec or of a pool, for editors',
+    usage: 'fretsaw schema [pipeline | pool]',
+    details: 'Example:\n  fretsaw schema pool > pool.v1.json\n',
     load: () => import('./schema.ts'),
   },
   {

@@ -46,8 +46,11 @@ export class LiveView {
     return new Map([...this.#states].flatMap(([name, state]) => (hasEnded(state) ? [[name, state]] : [])));
   }
 
+  /** A run whose history was cut tells anew how its stages ended: that is said once. */
   set(name: string, state: StageState): void {
+    const before = this.#states.get(name);
     this.#states.set(name, state);
+    if (before !== undefined && hasEnded(before)) return;
     if (state.kind === 'running') {
       if (!this.#follows.has(name))
         this.#follows.set(name, { startedAt: Date.now(), rate: new RecentRate() });

@@ -78,20 +78,22 @@ async function goOnFrom(stage: PlannedStage, before: StoredRun, around: Around):
   const { choice, store, invocation } = around;
   const isOther = Object.keys(choice.with).length > 0;
   const key = (await keysOfRun(store, before, invocation.installation.root)).get(stage.name);
+  const snapshots = key === undefined ? [] : await store.snapshots.list(key);
+  const chosen = pick(snapshots, stage.name, choice.fromSnapshot);
   if (!isOther) {
     if (choice.fromSnapshot === undefined || key === undefined) return stage;
+    if ((await store.records.latest(key)) !== undefined)
+      throw new UsageError(
+        `${stage.name} is made: --from-snapshot goes on with what is not. --with asks for something else`,
+      );
     const attempts = (await store.leases.latest(key))?.attempt ?? 0;
     return { ...stage, fromStep: { step: choice.fromSnapshot, attempts } };
   }
-  const isOfUse = key !== undefined && kindNamed(stage.kind).canContinue === true;
-  const snapshots = isOfUse ? await store.snapshots.list(key) : [];
-  const snapshot = pick(snapshots, choice.fromSnapshot);
   const settings = Object.entries(choice.with).map(([name, value]) => `${name} ${value}`);
+  const snapshot = kindNamed(stage.kind).canContinue === true ? chosen : undefined;
   if (snapshot === undefined) {
     if (choice.fromSnapshot !== undefined)
-      throw new Failure('NOT_FOUND', `${stage.name}: no snapshot of step ${choice.fromSnapshot}`, {
-        retryable: false,
-      });
+      throw new UsageError(`${stage.name}: ${stage.kind} cannot go on from a snapshot of another key`);
     invocation.terminal.err(`${stage.name}: a new key with ${settings.join(', ')}, from the start\n`);
     return stage;
   }
@@ -102,8 +104,18 @@ async function goOnFrom(stage: PlannedStage, before: StoredRun, around: Around):
   return { ...stage, continues: { artifact: artifact.digest, key: from, attempt, step } };
 }
 
-function pick(snapshots: readonly StoredSnapshot[], step: number | undefined): StoredSnapshot | undefined {
-  return step === undefined ? snapshots[0] : snapshots.find((snapshot) => snapshot.step === step);
+/** The newest, or that of a step; NOT_FOUND names the steps that there are. */
+function pick(
+  snapshots: readonly StoredSnapshot[],
+  stage: string,
+  step: number | undefined,
+): StoredSnapshot | undefined {
+  if (step === undefined) return snapshots[0];
+  const found = snapshots.find((snapshot) => snapshot.step === step);
+  if (found !== undefined) return found;
+  const steps = [...new Set(snapshots.map((snapshot) => snapshot.step))].sort((a, b) => a - b);
+  const known = steps.length === 0 ? 'it has none' : `there are ${steps.join(', ')}`;
+  throw new Failure('NOT_FOUND', `${stage}: no snapshot of step ${step}: ${known}`, { retryable: false });
 }
 
 function noteOf({ started }: StoredRun, choice: RetryChoice, plan: Plan): RunRetry {

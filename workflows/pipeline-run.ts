@@ -61,6 +61,8 @@ export class PipelineRun {
   /** To be left, and how they end by that. */
   readonly #leaving = new Map<string, StageOutcome>();
   readonly #asked = new Set<string>();
+  /** Made by this run before its history was cut: a hit now, and none of an earlier run. */
+  readonly #ran: ReadonlyMap<string, number>;
   /** All that this run has waited for: its budget counts them. */
   readonly #paidFor = new Map<string, { key: StageRequest['key']; gpus: number }>();
   /** What each stage was told last: words must not overtake each other. */
@@ -77,6 +79,7 @@ export class PipelineRun {
     this.#isSpokenTo = isSpokenTo;
     this.#state = state;
     this.#control = new ControlState(request.control);
+    this.#ran = new Map(request.ran);
     this.#budget = new RunBudget(request, {
       gpusAtWork: () => [...this.#atWork.values()].reduce((sum, { resources }) => sum + resources.gpus, 0),
       measure: () => this.#measure(),
@@ -176,7 +179,13 @@ export class PipelineRun {
   async #bind(ready: string[], bindStages: BindStages): Promise<void> {
     const known = this.schedule.inputsOf(ready);
     const bound = await bindStages({ request: this.#request, ready, known });
-    for (const { name, key, outputs } of bound.hits) this.#end(name, { kind: 'cached', key, outputs });
+    for (const { name, key, outputs } of bound.hits) {
+      const attempts = this.#ran.get(name);
+      this.#end(
+        name,
+        attempts === undefined ? { kind: 'cached', key, outputs } : { kind: 'ran', key, outputs, attempts },
+      );
+    }
     for (const { name, outcome } of bound.failed) this.#end(name, outcome);
     this.#bound.push(...bound.requests.filter(({ stage }) => !this.schedule.outcomes.has(stage)));
   }

@@ -47,11 +47,15 @@ export async function runPipeline(request: RunRequest): Promise<RunSummary> {
 async function goOn({ recompute, ...request }: RunRequest, run: PipelineRun): Promise<never> {
   const { outcomes } = run.schedule;
   const ended = [...outcomes].filter(([, { kind }]) => kind !== 'cached' && kind !== 'ran');
+  const ran = [...outcomes].flatMap(([name, outcome]) =>
+    outcome.kind === 'ran' ? [[name, outcome.attempts] as const] : [],
+  );
   const control = await run.control();
   const isDue = recompute !== undefined && !outcomes.has(recompute.stage);
   return await continueAsNew<typeof runPipeline>({
     ...request,
     ended,
+    ran,
     control,
     ...(isDue ? { recompute } : {}),
   });

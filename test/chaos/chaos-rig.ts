@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { identify, isAlive, type ProcessIdentity } from '../../activities/launchers/process-identity.ts';
 import { ensureBuilt, root } from '../support/built.ts';
 import { chaosSpec, type ChaosShape } from './chaos-spec.ts';
@@ -151,8 +152,7 @@ export class ChaosRig {
   /** Jobs at work on either host, newest first. */
   jobs(): JobAtWork[] {
     return this.workFolders
-      .filter(existsSync)
-      .flatMap((work) => readdirSync(work, { recursive: true }).map((name) => join(work, String(name))))
+      .flatMap(filesBelow)
       .filter((name) => name.endsWith('process.json'))
       .flatMap((name) => {
         const identity = readIdentity(name);
@@ -168,8 +168,7 @@ export class ChaosRig {
   /** Those that have told a step and are not at their last one. */
   training(): JobAtWork[] {
     return this.jobs().filter(({ folder }) => {
-      const path = join(folder, 'events.jsonl');
-      const last = existsSync(path) ? readEvents(path).at(-1) : undefined;
+      const last = readEvents(join(folder, 'events.jsonl')).at(-1);
       const told = last !== undefined && ['progress', 'snapshot', 'metrics'].includes(String(last['event']));
       return told && Number(last['step']) < this.shape.steps;
     });
@@ -177,12 +176,10 @@ export class ChaosRig {
 
   /** Attempts' folders of both hosts, with the events that each told. */
   attempts(): { path: string; events: Record<string, unknown>[] }[] {
-    return this.workFolders.filter(existsSync).flatMap((work) =>
-      readdirSync(work, { recursive: true })
-        .map((name) => join(work, String(name)))
-        .filter((name) => /\/\d+\/events\.jsonl$/.test(name))
-        .map((name) => ({ path: name, events: readEvents(name) })),
-    );
+    return this.workFolders
+      .flatMap(filesBelow)
+      .filter((name) => /\/\d+\/events\.jsonl$/.test(name))
+      .map((name) => ({ path: name, events: readEvents(name) }));
   }
 
   async stopSecondWorker(): Promise<void> {
@@ -197,8 +194,12 @@ export class ChaosRig {
   }
 
   /** `FRETSAW_CHAOS_KEEP=1` leaves the folder for a look; nothing is left running either way. */
-  close(): void {
-    for (const pid of processesOf(this.folder)) tryKill(pid);
+  async close(): Promise<void> {
+    const until = Date.now() + 10_000;
+    while (processesOf(this.folder).length > 0 && Date.now() < until) {
+      for (const pid of processesOf(this.folder)) tryKill(pid);
+      await sleep(50);
+    }
     if (process.env['FRETSAW_CHAOS_KEEP'] === '1') return;
     this.disk?.unmount();
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
@@ -224,6 +225,18 @@ export class ChaosRig {
       return undefined;
     }
   }
+}
+
+/** Workers remove folders while they are looked through: then it is looked again. */
+function filesBelow(folder: string): string[] {
+  for (let tries = 0; tries < 100 && existsSync(folder); tries++) {
+    try {
+      return readdirSync(folder, { recursive: true }).map((name) => join(folder, String(name)));
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    }
+  }
+  return [];
 }
 
 function tryKill(pid: number): void {
@@ -258,7 +271,7 @@ function readIdentity(path: string): ProcessIdentity | undefined {
 }
 
 function readEvents(path: string): Record<string, unknown>[] {
-  return readFileSync(path, 'utf8')
+  return readIfThere(path)
     .split('\n')
     .flatMap((line) => {
       try {
@@ -267,4 +280,12 @@ function readEvents(path: string): Record<string, unknown>[] {
         return []; // the half line of a killed job
       }
     });
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }

@@ -36,7 +36,7 @@ export async function runCalm(shape: ChaosShape, limitSeconds: number): Promise<
     if (rig.ended?.code !== 0) throw new Error(`the undisturbed run failed: ${rig.ended?.err ?? 'too slow'}`);
     return outputsOf(rig.ended.out);
   } finally {
-    rig.close();
+    await rig.close();
   }
 }
 
@@ -74,7 +74,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     };
   } finally {
     clearInterval(keeper);
-    rig.close();
+    await rig.close();
   }
 }
 

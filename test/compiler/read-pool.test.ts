@@ -1,5 +1,9 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { Ajv } from 'ajv';
+import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { schemaText } from '../../cli/schema.ts';
+import { poolSchema } from '../../compiler/pool-schema.ts';
 import { readPool } from '../../compiler/read-pool.ts';
 import { renderDiagnostics } from '../../compiler/render-diagnostics.ts';
 
@@ -13,6 +17,36 @@ test('every pool of infra/pools is right, and has the name of its file', () => {
     if (!read.ok) throw new Error(renderDiagnostics(read.error));
     expect(`${read.value.name}.yaml`).toBe(file);
   }
+});
+
+describe('specs/schema/pool.v1.json', () => {
+  const validate = new Ajv({ strict: true, strictTypes: false, strictRequired: false }).compile(poolSchema());
+
+  test('is what `fretsaw schema pool` prints', () => {
+    const kept = readFileSync(new URL('../../specs/schema/pool.v1.json', import.meta.url), 'utf8');
+    const hint = 'stale: npx tsx cli/main.ts schema pool > specs/schema/pool.v1.json';
+    expect(kept === schemaText('pool'), hint).toBe(true);
+  });
+
+  test('takes every pool of infra/pools, which name it for editors', () => {
+    for (const file of readdirSync(pools)) {
+      const text = readFileSync(new URL(file, pools), 'utf8');
+      expect(validate(parse(text)), file).toBe(true);
+      expect(text).toContain('# yaml-language-server: $schema=../../specs/schema/pool.v1.json');
+    }
+  });
+
+  test.each([
+    ['settings of another launcher', 'launcher: local\nslurm: {}'],
+    ['a launcher without its settings', 'launcher: slurm'],
+    ['an unknown key', 'slot: 2'],
+    ['a number out of range', 'slots: 0'],
+    ['a path that is not absolute', 'home: shared'],
+  ])('refuses %s, as reading does', (_, text) => {
+    const yaml = `fretsaw: pool/v1\nname: a\n${text}\n`;
+    expect(validate(parse(yaml))).toBe(false);
+    expect(readPool('a.yaml', yaml).ok).toBe(false);
+  });
 });
 
 test('what is not written has its default', () => {

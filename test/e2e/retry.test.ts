@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { root } from '../support/built.ts';
 import { CliRig } from '../support/cli-rig.ts';
 
 let rig: CliRig;
@@ -14,11 +15,31 @@ afterEach(async () => {
 interface Shown {
   run: string;
   retry?: { with: object; continues?: { step: number } };
-  stages: { stage: string; state: string; key: string; attempts: { resumedFrom?: object }[] }[];
+  stages: {
+    stage: string;
+    state: string;
+    key: string;
+    attempts: { outcome: string; resumedFrom?: object }[];
+  }[];
 }
 
 async function shown(): Promise<Shown> {
   return JSON.parse((await rig.run(['show', 'last', '--json'])).out) as Shown;
+}
+
+/** Taken by any job here. */
+function hasSnapshot(step: number): boolean {
+  const work = join(rig.home, 'work');
+  const name = `snapshots/${String(step).padStart(8, '0')}`;
+  return (
+    existsSync(work) && readdirSync(work, { recursive: true }).some((path) => String(path).endsWith(name))
+  );
+}
+
+/** What the first attempt at a key told first. */
+function firstStep(key: string): number {
+  const events = join(rig.home, 'work', key.replace('sha256:', ''), '1', 'events.jsonl');
+  return Number(/"progress".*?"step": (\d+)/.exec(readFileSync(events, 'utf8'))?.[1]);
 }
 
 const training = `fretsaw: v1
@@ -36,6 +57,21 @@ stages:
       evaluate_every: 1000
       evaluate_examples: 1
       final_examples: 1
+`;
+
+/** The committed parent distilled into itself, with cross-entropy, since the divergence is none: a real training of a few seconds. */
+const distilling = `fretsaw: v1
+name: distilling
+inputs: { parent: { checkpoint: ${join(root, 'specs', 'rehearsal', 'parent')} } }
+stages:
+  data:
+    kind: prepare
+    inputs: { tokenizer: parent }
+    with: { generator: rehearsal-tasks, split: calibration, examples: 64, with_targets: true, sequence_length: 64 }
+  distill:
+    kind: distill
+    inputs: { teacher: parent, student: parent, data: [data.data] }
+    with: { tokens: 24000, sequence_length: 64, batch_size: 4, snapshot_every: 20, ce_weight: 1, spike_factor: 1e9 }
 `;
 
 const copies = (word: string): string => `fretsaw: v1
@@ -68,6 +104,39 @@ describe('what is done about a run that is over', { timeout: 400_000 }, () => {
     expect((await rig.run(['logs', 'last', 'train'])).out).toContain('resumed at step 40');
     const again = await rig.run(['retry', before.run, '--json']);
     expect(JSON.parse(again.out)).toMatchObject({ run: null, counts: { cached: 1, ran: 0 } });
+  });
+
+  test('from-snapshot goes on where a person says, under the same key; with another setting as a new key', async () => {
+    rig.write('a.yaml', distilling);
+    const run = rig.start(['run', 'a.yaml']);
+    await rig.until(() => hasSnapshot(40), 180);
+    run.child.kill('SIGINT');
+    expect((await run.ended).code).toBe(130);
+    const stopped = await shown();
+    const key = stopped.stages.find(({ stage }) => stage === 'distill')?.key;
+
+    const nowhere = await rig.run(['retry', stopped.run, 'distill', '--from-snapshot', '33']);
+    expect([nowhere.code, nowhere.err]).toEqual([
+      3,
+      expect.stringMatching(/no snapshot of step 33: there are (.*, )?20, 40, \d+/),
+    ]);
+
+    expect((await rig.run(['retry', stopped.run, 'distill', '--from-snapshot', '20'])).code).toBe(0);
+    const same = (await shown()).stages.find(({ stage }) => stage === 'distill');
+    expect(same?.key).toBe(key);
+    expect(same?.attempts.at(-1)).toMatchObject({ outcome: 'done', resumedFrom: { attempt: 1, step: 20 } });
+
+    const made = await rig.run(['retry', 'last', 'distill', '--from-snapshot', '20']);
+    expect([made.code, made.err]).toEqual([2, expect.stringContaining('distill is made')]);
+
+    const args = ['retry', stopped.run, 'distill', '--with', 'learning_rate=1e-4', '--from-snapshot', '40'];
+    const other = await rig.run(args);
+    expect(other.code).toBe(0);
+    expect(other.err).toMatch(/a new key with learning_rate 1e-4; it continues from step 40 of/);
+    const after = await shown();
+    expect(after.retry).toMatchObject({ continues: { step: 40 } });
+    expect(after.stages.find(({ stage }) => stage === 'distill')?.key).not.toBe(key);
+    expect(firstStep(after.stages.find(({ stage }) => stage === 'distill')?.key ?? '')).toBeGreaterThan(40);
   });
 
   test('accept lets an old record stand for a new key; fork begins where a run ended', async () => {

@@ -1,5 +1,4 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { createServer } from 'node:net';
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -9,6 +8,7 @@ import type { RunFilter } from '../../cli/run-filter.ts';
 import { findServer, startServer, stopServer } from '../../workers/embedded-server.ts';
 import { homePathsAt, openHomeStore } from '../../workers/home.ts';
 import { programPaths } from '../../workers/worker-settings.ts';
+import { BareServer } from '../support/bare-server.ts';
 import { root } from '../support/built.ts';
 import { CliRig } from '../support/cli-rig.ts';
 
@@ -144,42 +144,24 @@ describe('status', { timeout: 300_000 }, () => {
   });
 
   test('reads the store where a cluster has no search attributes, and the run says so and is none the worse', async () => {
-    const port = await freePort();
-    const server = bareServer(port);
-    const env = { TEMPORAL_ADDRESS: `127.0.0.1:${port}`, FRETSAW_OWNER: 'ada' };
+    const server = await BareServer.start();
+    const env = { TEMPORAL_ADDRESS: `127.0.0.1:${server.port}`, FRETSAW_OWNER: 'ada' };
     try {
       rig.write('a.yaml', spec('plain', 'echo > "$1"/x'));
-      await rig.until(
-        async () =>
-          await found(port, '').then(
-            () => true,
-            () => false,
-          ),
-        60,
-      );
       const run = await rig.run(['run', 'a.yaml', '--json'], env);
       expect(JSON.parse(run.out)).toMatchObject({ state: 'done' });
       expect(run.err).toContain('namespace default has no search attributes of runs');
       expect((await status(['--owner', 'ada'], env)).runs).toMatchObject([{ spec: 'plain', state: 'done' }]);
       expect((await status(['--owner', 'bob'], env)).runs).toEqual([]);
     } finally {
-      server.kill('SIGKILL');
+      await server.stop();
     }
   });
 
   test("a home's own server knows them too, also on a database that is older than they are", async () => {
     rig.write('asks.yaml', spec('asks', 'echo > "$1"/x', 'approve: "really?", '));
-    const port = await freePort();
-    const old = bareServer(port, join(rig.home, 'temporal', 'db'));
-    await rig.until(
-      async () =>
-        await found(port, '').then(
-          () => true,
-          () => false,
-        ),
-      60,
-    );
-    old.kill('SIGKILL');
+    const old = await BareServer.start({ db: join(rig.home, 'temporal', 'db') });
+    await old.stop();
     // The first run may be too early for what its worker adds; the second is not.
     const first = rig.start(['run', 'asks.yaml']);
     await rig.until(async () => (await status(['--spec', 'asks'], {})).runs[0]?.stages['approval'] === 1);
@@ -199,32 +181,3 @@ describe('status', { timeout: 300_000 }, () => {
     expect((await status(['--state', 'cancelled'], {})).runs).toHaveLength(2);
   });
 });
-
-function bareServer(port: number, db?: string): ChildProcess {
-  if (db !== undefined) execFileSync('mkdir', ['-p', join(db, '..')]);
-  const args = [
-    'server',
-    'start-dev',
-    '--headless',
-    '--ip',
-    '127.0.0.1',
-    '--port',
-    String(port),
-    '--log-level',
-    'error',
-  ];
-  return spawn(programPaths.temporal(root), [...args, ...(db === undefined ? [] : ['--db-filename', db])], {
-    stdio: 'ignore',
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => {
-        resolve(port);
-      });
-    });
-  });
-}

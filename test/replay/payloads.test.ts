@@ -10,7 +10,7 @@ const known = new Set(
   times seconds hours gpu_hours generation outputs digest type sizeBytes code message details request ready known hits
   requests failed name outcome stages after by result summary state counts cached ran cancelled blocked problems
   finishedAt outcomes owner pid host started
-  attempt exit approve act by at reason leaves`.split(/\s+/),
+  attempt exit approve act by at reason leaves ran control isPaused pausedStages approvedStages acts gpuHours isBudgetTold`.split(/\s+/),
 );
 /** Of the SDK's own markers. */
 const ofTemporal = new Set(
