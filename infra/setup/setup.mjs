@@ -10,6 +10,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { sourceFolders } from './source-folders.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const venv = join(root, '.venv');
@@ -135,22 +136,7 @@ function installSystemPackages() {
 }
 
 function sourceInputs() {
-  const folders = [
-    'core',
-    'compiler',
-    'kinds',
-    'costs',
-    'selection',
-    'store',
-    'lineage',
-    'evaluation',
-    'report',
-    'workflows',
-    'activities',
-    'workers',
-    'cli',
-    'engine/contract',
-  ];
+  const folders = [...sourceFolders, 'engine/contract'];
   const files = folders.flatMap((folder) => walk(folder)).sort();
   return [...files, 'infra/setup/build.mjs', 'package-lock.json'].flatMap((file) => [file, read(file)]);
 }

@@ -7,31 +7,17 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { sourceFolders } from './source-folders.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const reports = join(root, 'dist', 'test-reports');
 const python = join(root, '.venv', 'bin', 'python');
 const bin = (name) => join(root, 'node_modules', '.bin', name);
-const folders = [
-  'core',
-  'compiler',
-  'kinds',
-  'costs',
-  'selection',
-  'store',
-  'lineage',
-  'evaluation',
-  'report',
-  'workflows',
-  'activities',
-  'workers',
-  'cli',
-];
 const checks = [
   ['types', bin('tsc'), ['--noEmit']],
   ['lint', bin('eslint'), ['.', '--cache', '--cache-location', join(root, 'dist', '.eslintcache')]],
   ['format', bin('prettier'), ['--check', '--log-level', 'warn', '.']],
-  ['import arrows', bin('depcruise'), ['--config', '.dependency-cruiser.mjs', ...folders]],
+  ['import arrows', bin('depcruise'), ['--config', '.dependency-cruiser.mjs', ...sourceFolders]],
   ['ruff', python, ['-m', 'ruff', 'check', 'engine']],
   ['pyright', bin('pyright'), ['--project', 'engine', '--pythonpath', python]],
 ];

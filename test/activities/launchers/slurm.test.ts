@@ -11,6 +11,7 @@ import { programPaths } from '../../../workers/worker-settings.ts';
 import { root } from '../../support/built.ts';
 import { SlurmRig, whyNoSlurm } from '../../support/slurm-rig.ts';
 import { keyOf } from '../../support/workflow-rig.ts';
+import { emptyJob } from '../../support/job-file.ts';
 
 const settings: SlurmSettings = { gpus_per_node: 1, options: [], poll_seconds: 0.5, partition: 'low' };
 const why = whyNoSlurm();
@@ -33,21 +34,7 @@ function launcher(more: Partial<SlurmSettings> = {}): SlurmLauncher {
 
 async function jobFolder(): Promise<JobFolder> {
   const job = new JobFolder(join(folder, 'work'), keyOf(`job ${++jobs}`), 1);
-  await job.prepare({
-    schema: 'fretsaw/job/v1',
-    key: keyOf('job'),
-    kind: 'command',
-    version: '1',
-    attempt: 1,
-    with: {},
-    inputs: {},
-    outputs: {},
-    resources: {},
-    threads: 1,
-    folder: job.path,
-    resume: null,
-    lease: { seconds: 0 },
-  });
+  await job.prepare(emptyJob(job, { key: keyOf('job'), kind: 'command' }));
   return job;
 }
 

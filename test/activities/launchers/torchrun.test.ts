@@ -10,6 +10,7 @@ import { TorchrunLauncher } from '../../../activities/launchers/torchrun.ts';
 import { programPaths } from '../../../workers/worker-settings.ts';
 import { ensureBuilt, root } from '../../support/built.ts';
 import { keyOf } from '../../support/workflow-rig.ts';
+import { emptyJob } from '../../support/job-file.ts';
 
 let folder: string;
 let spawner: Spawner;
@@ -31,21 +32,7 @@ test(
     writeModule(module);
     const launcher = new TorchrunLauncher(new LocalLauncher({ spawner }), programPaths.python(root));
     const job = new JobFolder(join(folder, 'work'), keyOf('job'), 1);
-    await job.prepare({
-      schema: 'fretsaw/job/v1',
-      key: keyOf('job'),
-      kind: 'distill',
-      version: '1',
-      attempt: 1,
-      with: {},
-      inputs: {},
-      outputs: {},
-      resources: {},
-      threads: 1,
-      folder: job.path,
-      resume: null,
-      lease: { seconds: 0 },
-    });
+    await job.prepare(emptyJob(job, { key: keyOf('job'), kind: 'distill' }));
     await launcher.start(job, {
       runner: 'engine',
       argv: [],
