@@ -17,7 +17,6 @@ const venv = join(root, '.venv');
 const venvPython = join(venv, 'bin', 'python');
 const steps = {
   rehearse: ['node', ['dist/fretsaw.js', 'run', 'specs/gpt-oss-puzzle-88b.yaml', '--profile', 'rehearsal']],
-  study: ['node', ['dist/fretsaw.js', 'run', 'specs/studies/seeds.yaml', '--profile', 'rehearsal']],
   test: ['node', ['infra/setup/test.mjs']],
 };
 /** Debian packages that a test suite uses; absent ones are counted as skipped tests. */
