@@ -123,7 +123,7 @@ async function writeResults(job: NodeJob, measured: Measured): Promise<void> {
   const { settings, points, best, engines, client } = measured;
   const folder = job.output('timings');
   const model = job.input('model');
-  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version };
+  const machine = { cpu: cpuName(), cores: cpus().length, node: process.version };
   const document = {
     schema: 'fretsaw/measure/v2',
     ...{ model: model.digest, client, engines, machine, settings, points },
@@ -153,6 +153,12 @@ function timingsOf(job: NodeJob, { settings, best, client }: Measured): object {
     seconds: best.runs.reduce((sum, run) => sum + run.seconds, 0),
     tokens_per_second: best.tokensPerSecond.mean,
     standard_error: best.tokensPerSecond.standardError,
+    // The GPUs where they are named: their hosts may differ.
+    machine: settings.hardware ?? `${cpus().length} cores of ${cpuName()}`,
     served: null,
   };
+}
+
+function cpuName(): string {
+  return cpus()[0]?.model ?? 'unknown';
 }

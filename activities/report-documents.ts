@@ -108,6 +108,7 @@ export function parseTimings(place: Place, measuredOn: string): Timing | undefin
     runner: withDefault(field(place, 'runner'), text, ''),
     threads: optional(field(place, 'threads'), number),
     batchSize: optional(field(place, 'batch_size'), number),
+    machine: optional(field(place, 'machine'), text),
     measuredOn,
   };
 }

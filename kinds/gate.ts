@@ -16,7 +16,7 @@ const metrics = [
 
 export const gateKind: Kind = {
   name: 'gate',
-  version: 2,
+  version: 3,
   summary: 'Rules over the results: passed or failed, with the figures.',
   example:
     'gate: { kind: gate, inputs: { results: { parent: eval-parent.results, child: eval-child.results } }, with: { rules: [...] } }',

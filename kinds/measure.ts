@@ -5,7 +5,7 @@ import { choice, flag, integer, list, number, settings } from './setting.ts';
 
 export const measureKind: Kind = {
   name: 'measure',
-  version: 2,
+  version: 3,
   summary:
     'Throughput and latency of a server by a closed loop over tensor-parallel sizes and concurrencies: the best tokens per second within bounds.',
   example:

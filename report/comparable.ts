@@ -18,7 +18,24 @@ export function unlikeConditions(one: Model, other: Model): string[] {
       ...say(`questions of ${where}`, cell.questions, twin.questions),
     ];
   });
-  return [...say('tasks', namesOf(a), namesOf(b)), ...say('decoding', a.decoding, b.decoding), ...found];
+  return [
+    ...say('tasks', namesOf(a), namesOf(b)),
+    ...say('decoding', a.decoding, b.decoding),
+    ...found,
+    ...unlikeTimings(one, other),
+  ];
+}
+
+/** Speeds compare only when they were measured alike, on machines of one kind. */
+function unlikeTimings({ name, timing: a }: Model, { name: other, timing: b }: Model): string[] {
+  if (a === undefined || b === undefined) return [];
+  const pairs = [
+    ['speed measured by', a.runner, b.runner],
+    ['speed measured on', a.machine, b.machine],
+  ] as const;
+  return pairs.flatMap(([what, mine, theirs]) =>
+    mine === theirs ? [] : [`${what}: ${name} ${mine ?? 'not told'}, ${other} ${theirs ?? 'not told'}`],
+  );
 }
 
 function namesOf({ cells }: Conditions): string {

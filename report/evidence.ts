@@ -75,6 +75,8 @@ export interface Timing {
   runner: string;
   threads: number | undefined;
   batchSize: number | undefined;
+  /** What it ran on; undefined where nothing says. */
+  machine: string | undefined;
   /** The model that was measured: another of the same architecture where this one's own time may not count. */
   measuredOn: string;
 }

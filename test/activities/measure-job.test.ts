@@ -95,6 +95,7 @@ describe('a measurement', () => {
     >;
     expect(timings['batch_size']).toBe(found.best.concurrency);
     expect(timings['standard_error']).toBeGreaterThan(0);
+    expect(timings['machine']).toMatch(/^\d+ cores of /);
     expect(existsSync(join(home, 'out', 'points.csv'))).toBe(false);
   }, 60_000);
 

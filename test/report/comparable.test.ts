@@ -33,6 +33,23 @@ describe('two results', () => {
     expect(requireAlike(pairs, true)).toEqual([message]);
   });
 
+  it('whose speeds were measured otherwise, or elsewhere, are unlike', () => {
+    const timed = (name: string, runner: string, machine: string): Model => ({
+      ...model(name),
+      timing: {
+        ...{ tokensPerSecond: 1, standardError: null, runner, threads: 1, batchSize: 1, machine },
+        measuredOn: name,
+      },
+    });
+    const parent = timed('parent', '96 in', '2 cores of A');
+    expect(unlikeConditions(timed('child', '96 in', '2 cores of A'), parent)).toEqual([]);
+    expect(unlikeConditions(timed('child', '64 in', '2 cores of B'), parent)).toEqual([
+      'speed measured by: child 64 in, parent 96 in',
+      'speed measured on: child 2 cores of B, parent 2 cores of A',
+    ]);
+    expect(unlikeConditions(model('child'), parent)).toEqual([]);
+  });
+
   it('decoded otherwise are unlike', () => {
     const [one, other] = [model('child', {}, 'sampled, temperature 1, seed 1'), model('parent')];
     expect(unlikeConditions(one, other)).toEqual([

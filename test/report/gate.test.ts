@@ -21,6 +21,7 @@ function model(name: string, accuracy: number, options: { tokens?: number; speed
     runner: 'r',
     threads: 1,
     batchSize: 1,
+    machine: undefined,
     measuredOn: name,
   };
   return {
@@ -211,7 +212,10 @@ describe('a rule against a baseline whose answers are there', () => {
   it('has the noise of the measured speed in it, but not where both have one measurement', () => {
     const noisy = (name: string, measuredOn: string): Model => {
       const found = judged.models.find((each) => each.name === name) as Model;
-      const timing = { tokensPerSecond: 100, standardError: 5, runner: '', threads: 1, batchSize: 1 };
+      const timing = {
+        ...{ tokensPerSecond: 100, standardError: 5, runner: '', threads: 1, batchSize: 1 },
+        machine: undefined,
+      };
       return { ...found, timing: { ...timing, measuredOn } };
     };
     const errorOf = (...models: Model[]): number =>

@@ -364,7 +364,7 @@ describe('the frontier', () => {
       ],
       conditions: { decoding: 'greedy', cells: [] },
       timing: {
-        ...{ tokensPerSecond: speed, standardError: null, runner: '', threads: 1, batchSize: 1 },
+        ...{ tokensPerSecond: speed, standardError: null, runner: '', threads: 1, batchSize: 1, machine: '' },
         measuredOn: name,
       },
     });
