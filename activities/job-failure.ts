@@ -17,8 +17,7 @@ export async function failureOfJob(folder: JobFolder, cause?: JobCause): Promise
   const details = { attempt: folder.attempt, folder: folder.path, exit: exit ?? null, log };
   const killed = await killedBy(folder, exit);
   const said = await readFirstFailure(folder.events);
-  const isEcho = said?.code === 'ENGINE_BUG' && killed === 9;
-  if (said !== undefined && !isEcho) {
+  if (said !== undefined && !isEcho(said.code, killed)) {
     return new Failure(said.code, said.message, { details: { ...details, ...said.details } });
   }
   if (cause !== undefined) return new Failure(cause.code, cause.message, { details });
@@ -27,6 +26,15 @@ export async function failureOfJob(folder: JobFolder, cause?: JobCause): Promise
   const how = killed === undefined ? `exit code ${exit}` : `ended by signal ${killed} (${nameOf(killed)})`;
   const last = log.split('\n').at(-1) ?? '';
   return new Failure(code, last === '' ? how : `${how}: ${last}`, { details });
+}
+
+/**
+ * A rank whose neighbour was killed fails in the middle of what they did together; and torchrun, when
+ * one rank has ended by a signal, asks the others to stop, which they tell as if somebody else had asked.
+ */
+function isEcho(said: FailureCode, killed: number | undefined): boolean {
+  if (said === 'PREEMPTED') return killed !== undefined && killed !== constants.signals.SIGTERM;
+  return said === 'ENGINE_BUG' && killed === 9;
 }
 
 /** SIGTERM from outside is a machine being taken away; other signals are crashes. */

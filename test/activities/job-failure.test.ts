@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JobFolder } from '../../activities/job-folder.ts';
@@ -16,6 +16,26 @@ afterAll(() => {
 
 const pidOf = (job: JobFolder): number =>
   (JSON.parse(readFileSync(job.process, 'utf8')) as { pid: number }).pid;
+
+/** The process of a rank under torchrun, by the environment that it was given. */
+async function rankOf(job: JobFolder, rank: number): Promise<number> {
+  for (;;) {
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    const found = pids.find((pid) => isRank(pid, job.job, rank));
+    if (found !== undefined) return Number(found);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function isRank(pid: string, job: string, rank: number): boolean {
+  try {
+    const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+    const env = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+    return argv.includes(job) && !argv.includes('torch.distributed') && env.includes(`RANK=${rank}`);
+  } catch {
+    return false;
+  }
+}
 
 function kill(signal: NodeJS.Signals): (job: JobFolder) => void {
   return (job) => void process.kill(-pidOf(job), signal);
@@ -58,6 +78,28 @@ describe('a job that ends badly', { timeout: 240_000 }, () => {
     const tried = await rig.attempt(await rig.key({ mode: 'killed' }), {}, kill('SIGKILL'));
     expect(tried.failure?.code).toBe('NODE_LOST');
     expect(tried.attempts).toMatchObject([{ failure: { code: 'NODE_LOST' } }]);
+  });
+
+  test('because one of its ranks was killed is NODE_LOST, whatever torchrun and the other ranks say of it', async () => {
+    const key = await rig.key({ mode: 'rank killed', step_seconds: 0.2 });
+    const changes = { resources: { cpus: 1, gpus: 2 } };
+    const tried = await rig.attempt(key, changes, async (job) => {
+      const rank = await rankOf(job, 1);
+      process.kill(rank, 'SIGKILL');
+    });
+    expect(tried.failure?.code).toBe('NODE_LOST');
+    expect(tried.attempts).toMatchObject([{ outcome: 'failed', failure: { code: 'NODE_LOST' }, exit: 1 }]);
+    expect(await textOf(tried, 'log')).toContain('Root Cause');
+  });
+
+  test('because one of its ranks crashed is ENGINE_BUG, with the signal', async () => {
+    const key = await rig.key({ mode: 'rank crashed', step_seconds: 0.2 });
+    const changes = { resources: { cpus: 1, gpus: 2 } };
+    const tried = await rig.attempt(key, changes, async (job) => {
+      process.kill(await rankOf(job, 1), 'SIGSEGV');
+    });
+    expect(tried.failure?.code).toBe('ENGINE_BUG');
+    expect(tried.failure?.message).toContain('SIGSEGV');
   });
 
   test('over its wall clock is TIMEOUT, after a last snapshot, and was told at 80 %', async () => {

@@ -34,7 +34,7 @@ interface Trained {
 }
 
 test(
-  'a training killed by kill -9 goes on from its last snapshot and ends with the same bytes',
+  'a training killed by kill -9 goes on from its last snapshot and ends with the same bytes; its log is followed over both attempts',
   { timeout: 240_000 },
   async () => {
     const [calm, killed] = rigs;
@@ -48,6 +48,10 @@ test(
       existsSync(work) &&
       readdirSync(work, { recursive: true }).some((name) => /snapshots.\d{8}$/.test(String(name)));
     await killed.until(hasSnapshot, 60);
+    const logs = killed.start(['logs', 'last', 'train', '-f']);
+    let followed = '';
+    logs.child.stdout?.on('data', (chunk: Buffer) => (followed += chunk.toString()));
+    await killed.until(() => followed !== '', 60);
     for (const { pid } of killed.jobs()) process.kill(-pid, 'SIGKILL');
     const disturbed = JSON.parse((await run.ended).out) as Trained;
 
@@ -55,6 +59,12 @@ test(
     expect(disturbed.stages.train.outputs.checkpoint.digest).toBe(
       undisturbed.stages.train.outputs.checkpoint.digest,
     );
+    // Over the attempt that was killed and the one after it, until the stage has ended.
+    const { code, out } = await logs.ended;
+    expect(code).toBe(0);
+    expect(out.match(/^-- attempt \d+$/gm)).toEqual(['-- attempt 2']);
+    expect(out.slice(out.indexOf('-- attempt 2'))).toMatch(/resumed at step \d+/);
+    expect(out.slice(0, out.indexOf('-- attempt 2'))).not.toContain('resumed at step');
     const shown = (await killed.run(['show', 'last'])).out;
     expect(shown).toContain('NODE_LOST: the job was killed');
     expect(shown).toMatch(/attempt 2 .*from the snapshot of step \d+: done/);

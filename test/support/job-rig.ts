@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   readdirSync,
   rmSync,
   writeFileSync,
@@ -108,7 +109,7 @@ export class JobRig {
         ? readdirSync(join(work, hexOf(key))).map(Number)
         : [];
       const job = new JobFolder(work, key, Math.max(0, ...attempts));
-      if (existsSync(job.events) && (await job.tailLog(1)) !== '') return job;
+      if (existsSync(job.events) && readFileSync(job.events, 'utf8').includes('"progress"')) return job;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
