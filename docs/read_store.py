@@ -7,6 +7,7 @@ STORE is the store's folder, or s3://bucket/prefix (then boto3 is needed). DIGES
 
 import hashlib
 import json
+import os
 import pathlib
 import sys
 
@@ -19,7 +20,8 @@ def opener(store):
     import boto3
 
     bucket, _, prefix = store[5:].partition("/")
-    s3 = boto3.client("s3")
+    # boto3 reads this variable by itself only since 1.28.
+    s3 = boto3.client("s3", endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3"))
 
     def get(name):
         try:

@@ -27,6 +27,7 @@ const systemPackages = [
   'ceph-osd',
   'ceph-common',
   'uuid-runtime',
+  'python3-boto3',
   'curl',
   'slurm-wlm',
   'munge',
