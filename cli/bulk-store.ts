@@ -9,7 +9,8 @@ import { resolvePlan } from './resolve-plan.ts';
  * for all records, one for all bytes that these say are there. As of the moment it was made.
  */
 export async function bulkStore(store: Store, plan: Plan, versions: Versions): Promise<Store> {
-  const records = { ...store.records, ...(await store.records.asOfNow()) };
+  const answers = await store.records.asOfNow();
+  const records = { ...store.records, ...answers, asOfNow: async () => answers };
   const asked = new Set<Digest>();
   const believing: Store = {
     ...store,

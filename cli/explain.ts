@@ -11,6 +11,7 @@ import { sha256Text } from '../store/sha256.ts';
 import type { Store } from '../store/store.ts';
 import { homePaths, openHomeStore } from '../workers/home.ts';
 import { kindVersions } from '../workers/kind-versions.ts';
+import { bulkStore } from './bulk-store.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
 import { printDiagnostics } from './diagnostics.ts';
 import { explanationJson, explanationText } from './explain-text.ts';
@@ -48,14 +49,15 @@ export async function explain(choice: ExplainChoice, invocation: Invocation): Pr
     invocation.installation.root,
     new Set(plan.stages.map(({ kind }) => kind)),
   );
+  const answering = await bulkStore(store, plan, versions);
   const resolution = await resolveStages(plan, {
-    lookups: storeLookups(store, home.root),
+    lookups: storeLookups(answering, home.root),
     versions,
     sha256: sha256Text,
     compare: jsonDifference,
     sizes: planSizes(plan.stages),
   });
-  const graph = await readGraph(store);
+  const graph = await readGraph(answering);
   const explanations: Explanation[] = [];
   for (const resolved of resolution.stages) {
     const planned = plan.stages.find(({ name }) => name === resolved.name);

@@ -4,6 +4,7 @@ import type { StageKey } from '../core/keys.ts';
 import { listFinished, readStarted, type RunFinished, type RunStarted } from '../lineage/run.ts';
 import type { Store } from '../store/store.ts';
 import { kindVersions } from '../workers/kind-versions.ts';
+import { bulkStore } from './bulk-store.ts';
 import { resolvePlan } from './resolve-plan.ts';
 
 /** What the store says of one run. */
@@ -57,5 +58,5 @@ export async function keysOfRun(
     [];
   if (run.finished !== undefined) return new Map(known);
   const { versions } = kindVersions(root, new Set(run.plan.stages.map(({ kind }) => kind)));
-  return (await resolvePlan(run.plan, store, versions)).keys;
+  return (await resolvePlan(run.plan, await bulkStore(store, run.plan, versions), versions)).keys;
 }

@@ -1,12 +1,17 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { root } from '../support/built.ts';
+import { credentialsOf, makeBucket } from '../contract/s3-rig.ts';
 import { CliRig } from '../support/cli-rig.ts';
+import { radosgwIsMissing } from '../support/radosgw.ts';
 
 const spec = join(root, 'test', 'fixtures', 'specs', 'nano', 'nano.yaml');
 const nano = ['run', spec, '--profile', 'rehearsal'];
 
 let rig: CliRig;
+/** By the first test, on disk. */
+let onDisk: Answer;
 beforeAll(async () => {
   rig = await CliRig.open();
 }, 120_000);
@@ -32,7 +37,8 @@ async function cat(artifact: string, path: string): Promise<unknown> {
 /** Each test goes on from the store that the one before left. */
 test('the whole graph of the paper runs, from scoring to the report', { timeout: 900_000 }, async () => {
   const first = await rig.run([...nano, '--json']);
-  const { state, counts, stages } = answer(first.out);
+  onDisk = answer(first.out);
+  const { state, counts, stages } = onDisk;
   expect(state).toBe('done');
   expect(counts).toMatchObject({ failed: 0, blocked: 0, cached: 0 });
 
@@ -106,3 +112,37 @@ test('every byte of the result is explained up to the committed parent', { timeo
   expect(origins.filter(({ kind }) => kind === 'unknown')).toEqual([]);
   expect(origins.map(({ stageKind }) => stageKind)).toContain('pretrain');
 });
+
+/** Outputs that hold how long something took, and of the gate and the report, which read that. */
+const timed = ['timings', 'verdict', 'report'];
+
+function digestsOf({ stages }: Answer): Record<string, string> {
+  const outputs = Object.entries(stages).flatMap(([stage, one]) =>
+    Object.entries(one.outputs ?? {}).map(([name, { digest }]) => ({ stage, name, digest })),
+  );
+  const lasting = outputs.filter(({ name }) => !timed.includes(name));
+  return Object.fromEntries(lasting.map(({ stage, name, digest }) => [`${stage}.${name}`, digest]));
+}
+
+test.skipIf(radosgwIsMissing() !== undefined)(
+  'on a real S3 the same graph gives the same bytes, and for a host that has nothing all of it is there',
+  { timeout: 900_000 },
+  async () => {
+    const { name, server } = await makeBucket();
+    const { accessKeyId, secretAccessKey } = credentialsOf(server);
+    const env = {
+      AWS_ACCESS_KEY_ID: accessKeyId,
+      AWS_SECRET_ACCESS_KEY: secretAccessKey,
+      AWS_REGION: 'us-east-1',
+      AWS_ENDPOINT_URL_S3: server.endpoint,
+    };
+    const inS3 = [...nano, '--json', '--store', `s3://${name}/nano`];
+    const there = answer((await rig.run(inS3, env)).out);
+    expect(there).toMatchObject({ state: 'done', counts: { cached: 0, failed: 0 } });
+    expect(digestsOf(there)).toEqual(digestsOf(onDisk));
+    rmSync(rig.home, { recursive: true, force: true });
+    const again = answer((await rig.run(inS3, env)).out);
+    expect(ran(again)).toEqual([]);
+    expect(digestsOf(again)).toEqual(digestsOf(onDisk));
+  },
+);

@@ -29,8 +29,8 @@ const keys = {
   AWS_REGION: 'us-east-1',
 };
 const place = 's3://rehearsal/store';
-/** Outputs that hold how long something took, and the report, which shows it. */
-const timed = ['timings', 'report'];
+/** Outputs that hold how long something took, and of the gate and the report, which read that. */
+const timed = ['timings', 'verdict', 'report'];
 
 try {
   const endpoint = must(join(here, 'start.sh'), [join(scratch, 's3'), '8187', '3387']).trim();
