@@ -37,6 +37,8 @@ export interface PipelineOptions {
   log: (name: string, state: StageState) => void;
   /** False in runs that began before people could speak to them: they go on as they began. */
   isSpokenTo: boolean;
+  /** False in runs that began when a stage behind a hit was bound a second time. */
+  bindsOnce: boolean;
   state: StateAttribute;
 }
 
@@ -50,11 +52,14 @@ export class PipelineRun {
   readonly #control: ControlState;
   readonly #budget: RunBudget;
   readonly #isSpokenTo: boolean;
+  readonly #bindsOnce: boolean;
   readonly #state: StateAttribute;
   /** Ready to be waited for, and waited for by no activity now. */
   readonly #started: StageRequest[] = [];
   /** Bound, and not started. */
   readonly #bound: StageRequest[] = [];
+  /** All that were ever bound: binding goes on behind hits, so a stage may be bound before it is ready here. */
+  readonly #bindings = new Set<string>();
   /** Started, and not ended. */
   readonly #atWork = new Map<string, StageRequest>();
   readonly #waits = new Set<Wait>();
@@ -72,11 +77,12 @@ export class PipelineRun {
   /** Counts up whenever there may be something to do. */
   #version = 0;
 
-  constructor(request: RunRequest, graph: Graph, { log, isSpokenTo, state }: PipelineOptions) {
+  constructor(request: RunRequest, graph: Graph, { log, isSpokenTo, bindsOnce, state }: PipelineOptions) {
     this.schedule = new Schedule(graph);
     this.#request = request;
     this.#log = log;
     this.#isSpokenTo = isSpokenTo;
+    this.#bindsOnce = bindsOnce;
     this.#state = state;
     this.#control = new ControlState(request.control);
     this.#ran = new Map(request.ran);
@@ -152,7 +158,7 @@ export class PipelineRun {
 
   async #followAll(bindStages: BindStages): Promise<void> {
     for (;;) {
-      const ready = this.schedule.takeReady();
+      const ready = this.schedule.takeReady().filter((name) => !this.#bindsOnce || !this.#bindings.has(name));
       if (ready.length > 0) {
         await this.#bind(ready, bindStages);
         continue;
@@ -187,6 +193,7 @@ export class PipelineRun {
       );
     }
     for (const { name, outcome } of bound.failed) this.#end(name, outcome);
+    for (const { stage } of bound.requests) this.#bindings.add(stage);
     this.#bound.push(...bound.requests.filter(({ stage }) => !this.schedule.outcomes.has(stage)));
   }
 

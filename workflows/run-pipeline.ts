@@ -24,9 +24,10 @@ const { loadGraph, bindStages, finishRun } = proxyLocalActivities<Activities>({ 
 export async function runPipeline(request: RunRequest): Promise<RunSummary> {
   // Before anything is awaited: on replay a marker that comes after a local activity is seen too late.
   const isSpokenTo = patched('control');
+  const bindsOnce = patched('bind-once');
   const graph = await CancellationScope.nonCancellable(() => loadGraph(request));
   const state = new StateAttribute();
-  const run = new PipelineRun(request, graph, { log: followChanges(), isSpokenTo, state });
+  const run = new PipelineRun(request, graph, { log: followChanges(), isSpokenTo, bindsOnce, state });
   setHandler(actUpdate, (act) => run.obey(act));
   setHandler(budgetNewsSignal, (key, message) => {
     run.hearBudget(key, message);

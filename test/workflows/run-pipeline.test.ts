@@ -44,6 +44,8 @@ interface Fake {
 
 interface Options {
   cached?: string[];
+  /** Binding goes on behind what is cached, as the real one does; whatever is bound a second time is there by then. */
+  goesOnBehindHits?: boolean;
   failing?: string[];
   /** Waiting ends only by being cancelled; `'first'`: the first time. */
   hang?: boolean | 'first';
@@ -62,6 +64,7 @@ function fakes(shape: Shape, options: Options = {}): Fake {
     mostAtOnce: () => most,
   };
   let [now, most, waits] = [0, 0, 0];
+  const seen = new Set<string>();
   const outcomeOf = (request: StageRequest): StageOutcome =>
     options.failing?.includes(request.stage) === true
       ? { kind: 'failed', key: request.key, code: 'NAN_LOSS', message: 'loss is NaN', attempts: 1 }
@@ -75,12 +78,17 @@ function fakes(shape: Shape, options: Options = {}): Fake {
     }),
     bindStages: async (request): Promise<Bound> => {
       fake.bound.push(request);
-      const isHit = (name: string): boolean => options.cached?.includes(name) === true;
-      return {
-        hits: request.ready
+      const isHit = (name: string): boolean =>
+        options.cached?.includes(name) === true || (options.goesOnBehindHits === true && seen.has(name));
+      const ready = [...request.ready];
+      if (options.goesOnBehindHits === true)
+        for (const hit of ready.filter(isHit))
+          ready.push(...names.filter((name) => shape[name]?.includes(hit) === true));
+      const answer = {
+        hits: ready
           .filter(isHit)
           .map((name) => ({ name, key: keyOf(name), outputs: { out: artifact(name) } })),
-        requests: request.ready
+        requests: ready
           .filter((name) => !isHit(name))
           .map((name) =>
             stageRequest(name, {
@@ -90,6 +98,8 @@ function fakes(shape: Shape, options: Options = {}): Fake {
           ),
         failed: [],
       };
+      for (const name of ready) seen.add(name);
+      return answer;
     },
     awaitStages: async (requests) => {
       fake.awaited.push(...requests.map(({ stage }) => stage));
@@ -143,6 +153,14 @@ test('what the store has is not waited for', async () => {
   const summary = await rig.serve(fake.activities, async () => (await start(runRequest())).result());
   expect(summary).toMatchObject({ counts: { cached: 3, ran: 1 } });
   expect(fake.awaited).toEqual(['d']);
+});
+
+test('a stage that was bound behind a hit is bound once, and waited for once', async () => {
+  const fake = fakes(diamond, { cached: ['a'], goesOnBehindHits: true });
+  const summary = await rig.serve(fake.activities, async () => (await start(runRequest())).result());
+  expect(summary).toMatchObject({ state: 'done', counts: { cached: 1, ran: 3 } });
+  expect(fake.bound.map(({ ready }) => ready)).toEqual([['a'], ['d']]);
+  expect(fake.awaited).toEqual(['b', 'c', 'd']);
 });
 
 test('a failed stage blocks all that comes of it, by its name, and nothing else', async () => {
