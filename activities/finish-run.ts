@@ -36,5 +36,7 @@ function toStageEnd(stage: string, outcome: StageOutcome): RunFinished['stages']
     outcome: outcome.kind,
     ...(key === undefined ? {} : { key }),
     ...('outputs' in outcome ? { outputs: outcome.outputs } : {}),
+    ...(outcome.kind === 'failed' ? { failure: { code: outcome.code, message: outcome.message } } : {}),
+    ...(outcome.kind === 'blocked' ? { blockedBy: outcome.by } : {}),
   };
 }
