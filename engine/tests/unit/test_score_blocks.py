@@ -8,10 +8,10 @@ import math
 import pytest
 import torch
 
-from fretsaw_engine.data.packed import PADDING, pack, write_dataset
+from fretsaw_engine.data.packed import PADDING, attention_mask, pack, write_dataset
 from fretsaw_engine.harmony.render import Document
 from fretsaw_engine.job import StageFailure, read_job, run_job
-from fretsaw_engine.methods.score import blocks, kept, mixture, parent, units
+from fretsaw_engine.methods.score import blocks, kept, mixture, units
 from fretsaw_engine.methods.score.layers import Parent
 from fretsaw_engine.methods.score.long_context import (
     Answers,
@@ -125,7 +125,7 @@ def states(model, packed):
         for layer in model.model.layers
     ]
     document_mask = {
-        window: parent.attention_mask(packed.document_ids, window)
+        window: attention_mask(packed.document_ids, window)
         for window in puzzle.layer_windows(model.config)
     }
     with torch.no_grad():

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from fretsaw_engine.data.packed import TENSORS, pack, read_dataset, write_dataset
+from fretsaw_engine.data.packed import TENSORS, attention_mask, pack, read_dataset, write_dataset
 from fretsaw_engine.harmony.render import Document
 from fretsaw_engine.job import StageFailure, read_job, run_job
 from fretsaw_engine.methods.score import mixture, parent, units
@@ -122,7 +122,7 @@ def test_both_measures_equal_the_slow_reference(checkpoint, tmp_path, top_k, exp
         for layer in model.model.layers
     ]
     masks = {
-        kind: parent.attention_mask(packed.document_ids, window)
+        kind: attention_mask(packed.document_ids, window)
         for kind, window in ((gpt_oss.FULL, None), (gpt_oss.SLIDING, 4))
     }
     with torch.no_grad():
