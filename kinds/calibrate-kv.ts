@@ -1,5 +1,5 @@
-import { forward, tokensCost, tokensRead } from './compute.ts';
-import type { Kind } from './kind.ts';
+import { copyCost, forward, tokensCost, tokensRead } from './compute.ts';
+import { numberIn, type Kind } from './kind.ts';
 import { choice, flag, integer, number, settings } from './setting.ts';
 
 export const calibrateKvKind: Kind = {
@@ -33,5 +33,9 @@ export const calibrateKvKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.calibrate_kv'], typescript: [] },
-  estimate: (input) => tokensCost(input, tokensRead(input), { flopsPerParameter: forward, phase: 'dense' }),
+  /** A fixed scale reads no data: the checkpoint is copied. */
+  estimate: (input) =>
+    numberIn(input.with, 'scale') === undefined
+      ? tokensCost(input, tokensRead(input), { flopsPerParameter: forward, phase: 'dense' })
+      : copyCost(2)(input),
 };
