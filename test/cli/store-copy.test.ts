@@ -10,6 +10,7 @@ import { credentialsOf, makeBucket } from '../contract/s3-rig.ts';
 import { keyOf, put } from '../contract/store-rig.ts';
 import { root } from '../support/built.ts';
 import { radosgwIsMissing } from '../support/radosgw.ts';
+import { textTerminal } from '../support/text-terminal.ts';
 
 let cwd: string;
 beforeEach(() => {
@@ -23,17 +24,9 @@ async function store(
   args: string[],
   { env = {}, json = true }: { env?: Record<string, string>; json?: boolean } = {},
 ): Promise<{ code: number; text: string }> {
-  let text = '';
-  const terminal = {
-    out: (part: string) => void (text += part),
-    err: () => undefined,
-    isTty: false,
-    hasColor: false,
-    columns: 80,
-    rows: 24,
-  };
+  const { terminal, said } = textTerminal();
   const code = await storeCommand.run({ args, json, env, cwd, terminal, installation: { root } });
-  return { code, text };
+  return { code, text: said() };
 }
 
 async function copied(args: string[]): Promise<unknown> {

@@ -17,6 +17,7 @@ import { homePaths, openHomeStore } from '../../workers/home.ts';
 import { put } from '../contract/store-rig.ts';
 import { moeFile, noise, tensorFile } from '../contract/tensor-file.ts';
 import { root } from '../support/built.ts';
+import { textTerminal } from '../support/text-terminal.ts';
 
 let cwd: string;
 beforeEach(() => {
@@ -27,17 +28,9 @@ afterEach(() => {
 });
 
 async function store(...args: string[]): Promise<Record<string, unknown>> {
-  let text = '';
-  const terminal = {
-    out: (part: string) => void (text += part),
-    err: () => undefined,
-    isTty: false,
-    hasColor: false,
-    columns: 80,
-    rows: 24,
-  };
+  const { terminal, said } = textTerminal();
   await storeCommand.run({ args, json: true, env: {}, cwd, terminal, installation: { root } });
-  return JSON.parse(text) as Record<string, unknown>;
+  return JSON.parse(said()) as Record<string, unknown>;
 }
 
 /** Two shards, one of them no multiple of anything, an index, a tokenizer, a chat template in a folder. */

@@ -11,6 +11,7 @@ import type { ArtifactRef } from '../../core/artifact.ts';
 import { homePaths, openHomeStore } from '../../workers/home.ts';
 import { put } from '../contract/store-rig.ts';
 import { moeFile, noise } from '../contract/tensor-file.ts';
+import { textTerminal } from '../support/text-terminal.ts';
 
 let cwd: string;
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -26,17 +27,9 @@ async function run(
   command: Command,
   args: string[],
 ): Promise<{ code: number; said: Record<string, unknown> }> {
-  let text = '';
-  const terminal = {
-    out: (part: string) => void (text += part),
-    err: () => undefined,
-    isTty: false,
-    hasColor: false,
-    columns: 80,
-    rows: 24,
-  };
+  const { terminal, said } = textTerminal();
   const code = await command.run({ args, json: true, env: {}, cwd, terminal, installation: { root } });
-  return { code, said: JSON.parse(text) as Record<string, unknown> };
+  return { code, said: JSON.parse(said()) as Record<string, unknown> };
 }
 async function putModel(): Promise<ArtifactRef> {
   mkdirSync(join(cwd, 'in'));

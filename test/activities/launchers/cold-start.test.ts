@@ -6,13 +6,13 @@ import { JobFolder } from '../../../activities/job-folder.ts';
 import { LocalLauncher } from '../../../activities/launchers/local.ts';
 import { Spawner } from '../../../activities/launchers/spawner.ts';
 import { WarmEngine } from '../../../activities/launchers/warm-engine.ts';
-import type { Terminal } from '../../../cli/command.ts';
 import { LiveView } from '../../../cli/live-view.ts';
 import { digestFromHex } from '../../../core/digest.ts';
 import type { StageKey } from '../../../core/keys.ts';
 import { programPaths } from '../../../workers/worker-settings.ts';
 import { ensureBuilt } from '../../support/built.ts';
 import { compileTexts, planOf, sha256 } from '../../support/compile-file.ts';
+import { textTerminal } from '../../support/text-terminal.ts';
 
 const root = new URL('../../../', import.meta.url).pathname;
 const key = digestFromHex(sha256('cold')) as StageKey;
@@ -50,15 +50,7 @@ it('starts an engine job by itself when the warm engine does not come up, and te
   expect(readFileSync(folder.log, 'utf8')).toBe('at work\n');
   expect(readFileSync(folder.cold, 'utf8')).toContain('the warm engine ended with code 1');
 
-  const said: string[] = [];
-  const terminal: Terminal = {
-    out: (text) => void said.push(text),
-    err: (text) => void said.push(text),
-    isTty: false,
-    hasColor: false,
-    columns: 100,
-    rows: 40,
-  };
+  const { terminal, said } = textTerminal({ heard: 'all' });
   const plan = planOf(
     compileTexts({
       'a.yaml':
@@ -69,7 +61,7 @@ it('starts an engine job by itself when the warm engine does not come up, and te
   view.set('one', { kind: 'running', key });
   view.draw();
   view.draw();
-  expect(said.join('')).toContain('engine jobs start cold');
-  expect(said.join('')).toContain(join(home, 'worker.log'));
-  expect(said.filter((text) => text.includes('cold'))).toHaveLength(1);
+  expect(said()).toContain('engine jobs start cold');
+  expect(said()).toContain(join(home, 'worker.log'));
+  expect(said().match(/start cold/g)).toHaveLength(1);
 });
