@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { listActs } from '../../lineage/act.ts';
 import { openDiskStore } from '../../store/open-disk-store.ts';
 import { CliRig } from '../support/cli-rig.ts';
+import { smallTraining } from '../support/small-training.ts';
 
 let rig: CliRig;
 beforeEach(async () => {
@@ -11,19 +12,7 @@ afterEach(async () => {
   await rig.close();
 });
 
-const train = `  train:
-    kind: pretrain
-    with:
-      model: { layers: 2, hidden: 32, intermediate: 32, experts: 4 }
-      steps: 300
-      batch_size: 4
-      warmup_steps: 5
-      drill_most_steps: 20
-      snapshot_every: 1000
-      evaluate_every: 1000
-      evaluate_examples: 1
-      final_examples: 1
-`;
+const train = smallTraining({ steps: 300, batchSize: 4, snapshotEvery: 1000, evaluateEvery: 1000 });
 
 function command(name: string, script: string, more = ''): string {
   return `  ${name}: { kind: command, ${more}with: { argv: [sh, -c, '${script}', sh, "{out}"], outputs: { out: out } } }\n`;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { root } from '../support/built.ts';
 import { CliRig } from '../support/cli-rig.ts';
+import { smallTraining } from '../support/small-training.ts';
 
 let rig: CliRig;
 beforeEach(async () => {
@@ -45,19 +46,7 @@ function firstStep(key: string): number {
 const training = `fretsaw: v1
 name: training
 stages:
-  train:
-    kind: pretrain
-    with:
-      model: { layers: 2, hidden: 32, intermediate: 32, experts: 4 }
-      steps: 60
-      batch_size: 2
-      warmup_steps: 5
-      drill_most_steps: 20
-      snapshot_every: 20
-      evaluate_every: 1000
-      evaluate_examples: 1
-      final_examples: 1
-`;
+${smallTraining({ steps: 60, batchSize: 2, snapshotEvery: 20, evaluateEvery: 1000 })}`;
 
 /** The committed parent distilled into itself, with cross-entropy, since the divergence is none: a real training of a few seconds. */
 const distilling = `fretsaw: v1

@@ -8,6 +8,7 @@ import { homePathsAt, openHomeStore } from '../../workers/home.ts';
 import { programPaths } from '../../workers/worker-settings.ts';
 import { root } from '../support/built.ts';
 import { CliRig } from '../support/cli-rig.ts';
+import { smallTraining } from '../support/small-training.ts';
 
 let rig: CliRig;
 beforeEach(async () => {
@@ -20,19 +21,7 @@ afterEach(async () => {
 const spec = `fretsaw: v1
 name: watched
 stages:
-  train:
-    kind: pretrain
-    with:
-      model: { layers: 2, hidden: 32, intermediate: 32, experts: 4 }
-      steps: 100000
-      batch_size: 2
-      warmup_steps: 5
-      drill_most_steps: 20
-      snapshot_every: 1000
-      evaluate_every: 100000
-      evaluate_examples: 1
-      final_examples: 1
-  asked: { kind: command, approve: "really?", with: { argv: [sh, -c, 'echo > "$1"/x', sh, "{out}"], outputs: { out: out } } }
+${smallTraining({ steps: 100000, batchSize: 2, snapshotEvery: 1000, evaluateEvery: 100000 })}  asked: { kind: command, approve: "really?", with: { argv: [sh, -c, 'echo > "$1"/x', sh, "{out}"], outputs: { out: out } } }
   far: { kind: command, pool: big, with: { argv: [sh, -c, 'echo > "$1"/x', sh, "{out}"], outputs: { out: out } } }
 `;
 
