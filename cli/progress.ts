@@ -15,9 +15,8 @@ const tailBytes = 8192;
 
 /** How far a stage's newest job on this host says it is; undefined when it has said nothing here. */
 export function readStageProgress(work: string, keyHex: string): StageProgress | undefined {
-  const attempts = entries(join(work, keyHex)).map(Number).filter(Number.isInteger);
-  if (attempts.length === 0) return undefined;
-  const attempt = Math.max(...attempts);
+  const attempt = newestAttempt(work, keyHex);
+  if (attempt === undefined) return undefined;
   const told = tail(join(work, keyHex, String(attempt), 'events.jsonl'))
     .split('\n')
     .map(parse)
@@ -27,9 +26,15 @@ export function readStageProgress(work: string, keyHex: string): StageProgress |
 
 /** Why a stage's newest job here was not forked off the warm engine; undefined when it was, or need not be. */
 export function readColdStart(work: string, keyHex: string): string | undefined {
+  const attempt = newestAttempt(work, keyHex);
+  return attempt === undefined
+    ? undefined
+    : tail(join(work, keyHex, String(attempt), 'cold')).trim() || undefined;
+}
+
+function newestAttempt(work: string, keyHex: string): number | undefined {
   const attempts = entries(join(work, keyHex)).map(Number).filter(Number.isInteger);
-  if (attempts.length === 0) return undefined;
-  return tail(join(work, keyHex, String(Math.max(...attempts)), 'cold')).trim() || undefined;
+  return attempts.length === 0 ? undefined : Math.max(...attempts);
 }
 
 function lastProgress(told: readonly ToldEvent[]): Omit<StageProgress, 'attempt' | 'loss'> {

@@ -2,7 +2,7 @@ import type { Digest } from '../core/digest.ts';
 import { isFailure } from '../core/errors.ts';
 import type { KeyDocument } from '../core/keys.ts';
 import type { ModelSize } from '../kinds/kind.ts';
-import { inputsOf, type LineageGraph } from '../lineage/graph.ts';
+import { inputsOf, makerOf, type LineageGraph } from '../lineage/graph.ts';
 import type { Store } from '../store/store.ts';
 import { modelInputs, sizeOfConfig } from './plan-sizes.ts';
 
@@ -19,7 +19,7 @@ export function recordedSizes(
     const found =
       known.get(digest) ??
       readConfig(store, digest).then((size) => {
-        const maker = graph.makersOf(digest)[0];
+        const maker = makerOf(graph, digest);
         return size ?? (maker === undefined ? undefined : ofDocument(maker.predicate.document));
       });
     known.set(digest, found);
