@@ -13,9 +13,9 @@ import {
   wrong,
   type Place,
 } from '../costs/json-reader.ts';
+import { gateMetrics } from '../kinds/gate.ts';
 import { requireAlike } from '../report/comparable.ts';
 import type { Model } from '../report/evidence.ts';
-import { gateMetrics } from '../report/gate-figures.ts';
 import { judge, type GateRule, type Judgement } from '../report/gate.ts';
 import { inputMap, outputFolder, writeOutput } from './inline-files.ts';
 import type { InlineJob } from './inline-job.ts';

@@ -4,7 +4,8 @@ import { effort } from './prepare.ts';
 import { unlike } from './report.ts';
 import { choice, flag, list, mapOf, number, record, settings, text } from './setting.ts';
 
-const metrics = [
+/** Figures that a rule may judge. */
+export const gateMetrics = [
   'accuracy',
   'mean_tokens',
   'cap_hit_rate',
@@ -12,7 +13,9 @@ const metrics = [
   'retention',
   'effort_length_ratio',
   'request_efficiency',
-];
+] as const;
+
+export type GateMetric = (typeof gateMetrics)[number];
 
 export const gateKind: Kind = {
   name: 'gate',
@@ -27,7 +30,7 @@ export const gateKind: Kind = {
         record(
           'One rule.',
           {
-            metric: choice('Figure that is judged; see docs/glossary.md.', metrics),
+            metric: choice('Figure that is judged; see docs/glossary.md.', gateMetrics),
             model: text('Name of the model in the input map.', { minLength: 1 }),
             baseline: text('Model that it is set against; the figure itself is judged when absent.', {
               minLength: 1,

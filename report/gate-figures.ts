@@ -1,18 +1,7 @@
+import type { GateMetric } from '../kinds/gate.ts';
 import type { Draw, Measure } from './bootstrap.ts';
 import { effortsOf, type EffortResult, type Model } from './evidence.ts';
 import { shareError, type Estimate } from './statistics.ts';
-
-export const gateMetrics = [
-  'accuracy',
-  'mean_tokens',
-  'cap_hit_rate',
-  'final_rate',
-  'retention',
-  'effort_length_ratio',
-  'request_efficiency',
-] as const;
-
-export type GateMetric = (typeof gateMetrics)[number];
 
 /** Which figure: at one effort or the mean over efforts, of one task or the whole suite. */
 export interface FigureOf {
