@@ -46,8 +46,8 @@ def test_a_snapshot_holds_the_step_it_was_taken_at_however_far_training_has_gone
 
     monkeypatch.setattr(snapshots, "write_tensors", held_up)
     writer = SnapshotWriter(job)
-    staged = snapshots.stage(dict(model.named_parameters()), optimizer, snapshots.Staging())
-    writer.start(7, staged, {"state.json": "{}"}, {"consumed": 3})
+    trained = (dict(model.named_parameters()), optimizer)
+    writer.start(7, trained, {"state.json": "{}"}, {"consumed": 3})
     with torch.no_grad():
         model.weight.fill_(9.0)  # the training goes on
     assert not (job.folder / "snapshots/00000007").exists()
@@ -68,10 +68,10 @@ def test_what_stops_the_writing_stops_the_training_at_the_next_snapshot(
     monkeypatch.setattr(snapshots, "write_tensors", full)
     model, optimizer = _trained()
     writer = SnapshotWriter(job)
-    staged = snapshots.stage(dict(model.named_parameters()), optimizer, snapshots.Staging())
-    writer.start(1, staged, {}, {})
+    trained = (dict(model.named_parameters()), optimizer)
+    writer.start(1, trained, {}, {})
     with pytest.raises(OSError, match="No space left"):
-        writer.start(2, staged, {}, {})
+        writer.start(2, trained, {}, {})
     assert not list((job.folder / "snapshots").glob("[0-9]*"))
 
 
@@ -79,8 +79,8 @@ def test_a_step_that_has_a_snapshot_is_not_written_again(job: Any) -> None:
     model, optimizer = _trained()
     writer = SnapshotWriter(job)
     for _ in range(2):
-        staged = snapshots.stage(dict(model.named_parameters()), optimizer, snapshots.Staging())
-        writer.start(4, staged, {}, {})
+        trained = (dict(model.named_parameters()), optimizer)
+        writer.start(4, trained, {}, {})
         writer.wait()
     assert [event["event"] for event in events(job.folder / "job.json")] == ["snapshot"]
 

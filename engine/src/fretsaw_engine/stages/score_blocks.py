@@ -21,7 +21,7 @@ from fretsaw_engine.methods.score.blocks import (
     scores_of,
 )
 from fretsaw_engine.methods.score.budget import Budget
-from fretsaw_engine.methods.score.experts import rounded, unit_name
+from fretsaw_engine.methods.score.experts import keep_embedded, rounded
 from fretsaw_engine.methods.score.kept import Kept
 from fretsaw_engine.methods.score.layers import Parent
 from fretsaw_engine.methods.score.long_context import Answers, paired_loss, rows_with
@@ -108,15 +108,14 @@ def run_pass(
     job: Job, parent: Parent, one: Pass, progress: Progress, budget: Budget
 ) -> list[dict[str, torch.Tensor]]:
     """Figures of every layer over all rows, in the order of rows."""
-    kept = Kept(job.folder / "kept" / str(distributed.rank()), budget.kept)
+    kept = Kept.of_job(job, budget.kept)
     shards = shards_of(one.packed, parent.device)
 
     def begin(shard: Shard) -> None:
         if not one.measure.is_local:
             keep_inputs(parent, shard, kept, budget.working)
             return
-        for unit in shard.units:
-            kept.put(unit_name(unit), parent.embed(unit))
+        keep_embedded(parent, shard, kept)
 
     def work(shard: Shard, layer: int) -> dict[str, torch.Tensor]:
         replacing = Replacing(layer=layer, choices=one.choices[layer], measure=one.measure)

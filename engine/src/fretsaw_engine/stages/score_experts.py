@@ -11,7 +11,13 @@ import torch
 from fretsaw_engine.data.packed import PADDING, read_dataset
 from fretsaw_engine.job import StageFailure
 from fretsaw_engine.methods.score.budget import Budget
-from fretsaw_engine.methods.score.experts import Tally, rank, rounded, tally_shard, unit_name
+from fretsaw_engine.methods.score.experts import (
+    Tally,
+    keep_embedded,
+    rank,
+    rounded,
+    tally_shard,
+)
 from fretsaw_engine.methods.score.kept import Kept
 from fretsaw_engine.methods.score.layers import Parent
 from fretsaw_engine.methods.score.parent import calibration_rows, check_tokenizer
@@ -66,12 +72,11 @@ def run(job: Job) -> None:
 
 def tally_experts(job: Job, parent: Parent, packed: Packed, budget: Budget) -> list[Tally]:
     """One pass: a tally for every layer."""
-    kept = Kept(job.folder / "kept" / str(distributed.rank()), budget.kept)
+    kept = Kept.of_job(job, budget.kept)
     shards = shards_of(packed, parent.device)
 
     def begin(shard: Shard) -> None:
-        for unit in shard.units:
-            kept.put(unit_name(unit), parent.embed(unit))
+        keep_embedded(parent, shard, kept)
 
     def work(shard: Shard, layer: int) -> dict[str, torch.Tensor]:
         tally = tally_shard(parent, shard, layer, kept, budget.working)

@@ -95,7 +95,6 @@ class ResumableTrainer:
         self._parameters = trainable_parameters(self.model) if parameters is None else parameters
         self.guard = FrozenGuard(self.model)
         self._writer = SnapshotWriter(session.job)
-        self._staging = snapshots.Staging()
         self.remove_callback(PrinterCallback)
         self.add_callback(_Reporter(session))
 
@@ -141,10 +140,9 @@ class ResumableTrainer:
         while it is written."""
         step = self.state.global_step
         state = self._training_state(step)
-        self._writer.wait()  # its tensors are overwritten now
         self._writer.start(
             step,
-            snapshots.stage(self._parameters, self.optimizer, self._staging),
+            (self._parameters, self.optimizer),
             {
                 snapshots.STATE: snapshots.state_text(state, _scheduler_state(self.lr_scheduler)),
                 TRAINER_STATE: _trainer_state(self.state),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import torch
+    from torch import nn
+
     from fretsaw_engine.job import Job
 
 PATIENCE_SECONDS = 1800.0
@@ -30,24 +33,26 @@ class SnapshotWriter:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._staging = snapshots.Staging()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def start(
         self,
         step: int,
-        staged: snapshots.Staged,
+        trained: tuple[Mapping[str, nn.Parameter], torch.optim.Optimizer],
         texts: Mapping[str, str],
         state: Mapping[str, Any],
     ) -> None:
-        """A collective. `texts` (file name -> content) are rank 0's; `state` is what the control
-        plane shows."""
+        """A collective. What is `trained` is copied at once; `texts` (file name -> content) are
+        rank 0's; `state` is what the control plane shows."""
         self.wait()
         first = distributed.rank() == 0
         partial: Path | None = self._job.begin_snapshot(step) if first else None
         partial = distributed.from_first(partial)
         if partial is None:
             return
+        staged = snapshots.stage(*trained, self._staging)
         what = (partial, staged, dict(texts) if first else {}, step, dict(state))
         self._thread = threading.Thread(target=self._run, args=what, name="snapshot")
         self._thread.start()

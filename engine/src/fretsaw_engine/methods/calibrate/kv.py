@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from fretsaw_engine.job import StageFailure
-from fretsaw_engine.methods.score.experts import unit_name, working_bytes
+from fretsaw_engine.methods.score.experts import keep_embedded, unit_name, working_bytes
 from fretsaw_engine.methods.score.kept import Kept
 from fretsaw_engine.methods.score.mixture import add_experts
 from fretsaw_engine.methods.score.progress import Phase, Progress
 from fretsaw_engine.methods.score.units import groups, shards_of
 from fretsaw_engine.moe.puzzle import FP8_MAX, fake_fp8
-from fretsaw_engine.training import distributed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,12 +184,11 @@ def observe(
 ) -> None:
     """One pass; `statistic` sees K and V as they would enter the cache."""
     parent = source.parent
-    kept = Kept(job.folder / "kept" / str(distributed.rank()), source.budget.kept)
+    kept = Kept.of_job(job, source.budget.kept)
     last = max(source.layers)
 
     def begin(shard: Shard) -> None:
-        for unit in shard.units:
-            kept.put(unit_name(unit), parent.embed(unit))
+        keep_embedded(parent, shard, kept)
 
     def work(shard: Shard, layer: int) -> Figures:
         seen: dict[str, list[torch.Tensor]] = {"k": [], "v": []}

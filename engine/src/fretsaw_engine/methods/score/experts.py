@@ -155,6 +155,12 @@ def working_bytes(parent: Parent, shard: Shard, mixtures: int) -> int:
     return 4 * tokens * (mixtures * (parent.hidden_size + experts) + 4 * parent.hidden_size)
 
 
+def keep_embedded(parent: Parent, shard: Shard, kept: Kept) -> None:
+    """What layer 0 reads, for every unit."""
+    for unit in shard.units:
+        kept.put(unit_name(unit), parent.embed(unit))
+
+
 def unit_name(unit: Unit) -> str:
     """Under which a unit's hidden state is kept."""
     return f"hidden-{unit.index}"

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file, save_file
 
+from fretsaw_engine.training import distributed
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+
+    from fretsaw_engine.job import Job
 
 
 class Kept:
@@ -26,6 +30,11 @@ class Kept:
         self._files: set[str] = set()
         self.spilled_bytes = 0
         """Bytes ever written to files."""
+
+    @staticmethod
+    def of_job(job: Job, budget_bytes: int) -> Kept:
+        """One for this rank, in the job's folder."""
+        return Kept(job.folder / "kept" / str(distributed.rank()), budget_bytes)
 
     def put(self, name: str, tensor: torch.Tensor) -> None:
         """Keep `tensor` under `name`, in place of what was there."""
