@@ -82,9 +82,9 @@ const neutral: Readonly<Record<string, unknown>> = {
 };
 
 /** A setting that would change the answer and is not served must not be dropped in silence. */
-function refuseUnserved(fields: JsonFields): void {
+export function refuseUnserved(fields: JsonFields, served: readonly string[] = []): void {
   for (const [name, value] of Object.entries(neutral)) {
-    if (fields.has(name) && fields.raw(name) !== value)
+    if (fields.has(name) && fields.raw(name) !== value && !served.includes(name))
       throw new RequestError(400, `${name}: only ${String(value)} is served`);
   }
   for (const name of ['tools', 'functions', 'logit_bias', 'response_format', 'guided_json']) {
@@ -111,12 +111,12 @@ function readEffort(fields: JsonFields): string {
   return effort;
 }
 
-function readCap(fields: JsonFields, fallback: number): number {
+export function readCap(fields: JsonFields, fallback: number): number {
   const name = ['max_completion_tokens', 'max_tokens'].find((known) => fields.has(known));
   return name === undefined ? fallback : fields.integer(name, 1);
 }
 
-function readDecoding(fields: JsonFields, seed: () => number): Decoding {
+export function readDecoding(fields: JsonFields, seed: () => number): Decoding {
   const temperature = fields.has('temperature') ? fields.number('temperature') : 1;
   if (temperature < 0 || temperature > 5) throw new RequestError(400, `temperature is ${temperature}`);
   if (temperature === 0) return { kind: 'greedy' };

@@ -6,10 +6,12 @@ import { BatchDecoder } from '../onnx/batch-decoder.ts';
 import type { ExecutionProvider } from '../onnx/decoder-graph.ts';
 import { openOnnxModel, type OnnxModel } from '../onnx/onnx-model.ts';
 import { tokenPicker } from '../onnx/pick-token.ts';
-import { AnswerWriter, sendError, sendJson } from './answer-writer.ts';
-import { parseChatRequest, RequestError, type ChatRequest } from './chat-request.ts';
+import { AnswerWriter, sendError, sendJson, type Identity } from './answer-writer.ts';
+import { parseChatRequest, RequestError, type ChatDefaults, type ChatRequest } from './chat-request.ts';
+import { parseCompletionRequest, type CompletionRequest } from './completion-request.ts';
 import { HarmonyStream } from './harmony-stream.ts';
 import { ServingLoop } from './serving-loop.ts';
+import { TokenCompletion } from './token-completion.ts';
 
 export interface ServerOptions {
   /** An artifact of type `onnx`. */
@@ -42,6 +44,7 @@ const largestBodyBytes = 8 * 2 ** 20;
 /**
  * The ONNX runner behind OpenAI's chat completions: streaming, `reasoning_effort`, usage counts, requests decoded
  * together as they come. Reasoning comes as `reasoning` and `reasoning_content`, raw ids by `return_token_ids`, as vLLM gives them.
+ * Completions take and give token ids, with log probabilities: what `generate` asks for with the rollout engine `server`.
  */
 export async function startServer(options: ServerOptions): Promise<OpenAiServer> {
   const model = await openOnnxModel(options.folder, options);
@@ -109,10 +112,16 @@ class Served {
         sendJson(response, 200, { object: 'list', data: [this.#card()] });
         return;
       case 'POST /v1/chat/completions':
-        this.#chat(this.#parse(await readBody(request)), response);
+        this.#chat(this.#parse(parseChatRequest, await readBody(request)), response);
+        return;
+      case 'POST /v1/completions':
+        this.#complete(this.#parse(parseCompletionRequest, await readBody(request)), response);
         return;
       default:
-        throw new RequestError(404, `${path}: there is POST /v1/chat/completions and GET /v1/models`);
+        throw new RequestError(
+          404,
+          `${path}: there is POST /v1/chat/completions, POST /v1/completions and GET /v1/models`,
+        );
     }
   }
 
@@ -129,27 +138,19 @@ class Served {
     };
   }
 
-  #parse(body: string): ChatRequest {
+  #parse<Request>(parse: (body: string, defaults: ChatDefaults) => Request, body: string): Request {
     const { maxNewTokens, queueSize } = this.#options;
     const seed = (): number => randomInt(2 ** 32);
-    const request = parseChatRequest(body, { maxNewTokens, seed });
+    const request = parse(body, { maxNewTokens, seed });
     if (this.#loop.waitingCount >= queueSize) throw new RequestError(429, 'the queue is full');
     return request;
   }
 
   #chat(request: ChatRequest, response: ServerResponse): void {
-    const { prompts, contextTokens } = this.#model;
+    const { prompts } = this.#model;
     const promptIds = prompts.encode(request.messages, request.effort);
-    if (promptIds.length + request.maxNewTokens > contextTokens) {
-      const asked = `${promptIds.length} prompt tokens and ${request.maxNewTokens} more`;
-      throw new RequestError(400, `${asked} are beyond the context of ${contextTokens}`);
-    }
-    const created = Math.floor(Date.now() / 1000);
-    const writer = new AnswerWriter(response, request, {
-      id: `chatcmpl-${randomUUID()}`,
-      model: this.#options.name,
-      created,
-    });
+    this.#requireRoom(promptIds.length, request.maxNewTokens);
+    const writer = new AnswerWriter(response, request, this.#identity('chatcmpl'));
     const stream = new HarmonyStream(prompts.harmony, (ids) => prompts.decode(ids));
     const tokenIds: number[] = [];
     let final = '';
@@ -185,6 +186,42 @@ class Served {
       },
       isCancelled: () => isStopped || response.destroyed,
     });
+  }
+
+  #complete(request: CompletionRequest, response: ServerResponse): void {
+    const { prompts, graph, stopIds } = this.#model;
+    const { promptIds, maxNewTokens, ignoresEnd } = request;
+    this.#requireRoom(promptIds.length, maxNewTokens);
+    const unknown = promptIds.find((id) => id < 0 || id >= graph.shape.vocabSize);
+    if (unknown !== undefined) throw new RequestError(400, `prompt: there is no token ${unknown}`);
+    const other = request.stopIds.find((id) => !stopIds.has(id));
+    if (other !== undefined)
+      throw new RequestError(400, `stop_token_ids: ${other} does not end an answer of this model`);
+    const completion = new TokenCompletion(request, this.#identity('cmpl'));
+    this.#loop.submit({
+      ...{ promptIds, maxNewTokens, ignoresEnd },
+      pick: completion.pick(tokenPicker(request.decoding, 'request')),
+      onToken: () => undefined,
+      onEnd: (isCapped) => {
+        completion.send(response, { isCapped, decode: (ids) => prompts.decode(ids) });
+      },
+      onFail: (error) => {
+        completion.fail(response, error);
+      },
+      isCancelled: () => response.destroyed,
+    });
+  }
+
+  #identity(kind: string): Identity {
+    const created = Math.floor(Date.now() / 1000);
+    return { id: `${kind}-${randomUUID()}`, model: this.#options.name, created };
+  }
+
+  #requireRoom(promptCount: number, maxNewTokens: number): void {
+    const { contextTokens } = this.#model;
+    if (promptCount + maxNewTokens <= contextTokens) return;
+    const asked = `${promptCount} prompt tokens and ${maxNewTokens} more`;
+    throw new RequestError(400, `${asked} are beyond the context of ${contextTokens}`);
   }
 }
 

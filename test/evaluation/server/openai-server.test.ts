@@ -5,6 +5,7 @@ import { probeServed, readModelCards, requireServed } from '../../../evaluation/
 import type { ModelAnswer, ModelRunner } from '../../../evaluation/model-runner.ts';
 import { OnnxRunner } from '../../../evaluation/onnx/onnx-runner.ts';
 import { startServer, type OpenAiServer } from '../../../evaluation/server/openai-server.ts';
+import { logProbability } from '../../../evaluation/server/token-completion.ts';
 import { nanoOnnx, readGoldenAnswers } from '../golden.ts';
 import { startFakeServer } from '../../support/fake-openai.ts';
 
@@ -58,8 +59,11 @@ async function answersOf(runner: ModelRunner): Promise<Map<string, ModelAnswer>>
   return answers;
 }
 
-async function post(body: unknown): Promise<{ status: number; json: Record<string, unknown> }> {
-  const response = await fetch(`${server.url}/v1/chat/completions`, {
+async function post(
+  body: unknown,
+  path = 'chat/completions',
+): Promise<{ status: number; json: Record<string, unknown> }> {
+  const response = await fetch(`${server.url}/v1/${path}`, {
     method: 'POST',
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
@@ -147,6 +151,69 @@ describe('the served model', () => {
     leaving.abort();
     const answers = await answersOf(await clientOf(server.url, true));
     expect(answers.get(requests[0]?.id ?? '')?.tokenIds).toEqual(question.tokenIds);
+  });
+});
+
+describe('completions of token ids', () => {
+  const complete = (body: object): Promise<{ status: number; json: Record<string, unknown> }> =>
+    post({ prompt: promptIds, return_token_ids: true, ...body }, 'completions');
+  let promptIds: number[] = [];
+  beforeAll(async () => {
+    const prompts = await ChatPrompts.open(nanoOnnx);
+    promptIds = [...prompts.encode(question.messages, question.effort)];
+  });
+
+  it('are those of the chat whose prompt has these ids', async () => {
+    const { status, json } = await complete({ max_tokens: 12, temperature: 0, logprobs: 1 });
+    expect(status).toBe(200);
+    expect(json['object']).toBe('text_completion');
+    const [choice] = json['choices'] as { token_ids: number[]; finish_reason: string }[];
+    expect(choice?.token_ids).toEqual(question.tokenIds.slice(0, 12));
+    expect(choice).toMatchObject({ prompt_token_ids: promptIds });
+    expect(json['usage']).toMatchObject({
+      prompt_tokens: promptIds.length,
+      completion_tokens: choice?.token_ids.length,
+    });
+  });
+
+  it('say of every token how likely it was, whatever the temperature', async () => {
+    const answers = await Promise.all(
+      [0, 0.01].map(async (temperature) => {
+        const { json } = await complete({ max_tokens: 6, temperature, seed: 3, logprobs: 1 });
+        const [choice] = json['choices'] as { token_ids: number[]; logprobs: { token_logprobs: number[] } }[];
+        return choice;
+      }),
+    );
+    expect(answers[0]?.logprobs.token_logprobs).toHaveLength(answers[0]?.token_ids.length ?? -1);
+    expect(answers[0]?.token_ids).toEqual(answers[1]?.token_ids);
+    for (const [at, value] of (answers[0]?.logprobs.token_logprobs ?? []).entries()) {
+      expect(value).toBeLessThan(0);
+      expect(answers[1]?.logprobs.token_logprobs[at]).toBeCloseTo(value, 5);
+    }
+  });
+
+  it.each<[string, object, string]>([
+    ['text', { prompt: 'hello' }, 'prompt: expected a list'],
+    ['nothing', { prompt: [] }, 'at least one'],
+    ['an id that the model has not', { prompt: [100_000] }, 'no token 100000'],
+    ['another end', { stop_token_ids: [5] }, '5 does not end an answer'],
+    ['the likeliest others', { logprobs: 5 }, 'only 0 and 1'],
+    ['a stream', { stream: true }, 'stream is not served'],
+    ['nucleus sampling', { top_p: 0.9 }, 'top_p: only 1'],
+    ['more than the context', { max_tokens: 200_000 }, 'beyond the context'],
+  ])('refuse %s with 400 and say why', async (_, body, message) => {
+    const { status, json } = await complete(body);
+    expect(status).toBe(400);
+    expect((json['error'] as { message: string }).message).toContain(message);
+  });
+});
+
+describe('log probabilities', () => {
+  it('are logits less the logarithm of the sum of their exponentials, for large logits too', () => {
+    const logits = Float32Array.from([1000, 999, 998]);
+    const all = [0, 1, 2].map((id) => Math.exp(logProbability(logits, id)));
+    expect(all.reduce((sum, p) => sum + p, 0)).toBeCloseTo(1, 12);
+    expect((all[0] ?? 0) / (all[1] ?? 0)).toBeCloseTo(Math.E, 10);
   });
 });
 
