@@ -1,16 +1,20 @@
-import { choice, integer, record, secret } from './setting.ts';
+import { choice, integer, number, record, secret } from './setting.ts';
 
 /** Who writes answers, for `generate` and for RL alike. */
 export const rollout = record(
   'Who writes the answers.',
   {
     engine: choice(
-      'transformers: the job itself; vllm: vLLM inside the job; server: an endpoint with token ids (RL: trl vllm-serve).',
+      'transformers: the job itself; vllm: vLLM inside the job; server: an endpoint with token ids, shown to serve this model first (RL: vllm serve with a weight-transfer engine).',
       ['transformers', 'vllm', 'server'],
       'transformers',
     ),
     url: { ...secret, description: 'Engine server: the secret that holds its base URL.' },
     concurrency: integer('Engine server: requests in flight.', { default: 64, minimum: 1 }),
+    tolerance: number(
+      'Engine server: how far its log probabilities may be from the model’s on average, in nats a token; ten times what bfloat16 makes when absent.',
+      { exclusiveMinimum: 0 },
+    ),
   },
   { default: { engine: 'transformers', concurrency: 64 } },
 );

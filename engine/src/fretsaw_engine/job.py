@@ -46,6 +46,7 @@ FAILURE_CODES = frozenset(
         "VERSION_MISMATCH",
         "COMMAND_FAILED",
         "ENGINE_BUG",
+        "DIGEST_MISMATCH",
     }
 )
 

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from rollout_server import RolloutServer
 from training_rig import (
     examples,
     load_job,
@@ -243,69 +242,18 @@ def test_two_ranks_write_what_one_writes(tmp_path: Path, child: Path) -> None:
         assert output_bytes(two) == output_bytes(one)
 
 
-class _Server(ThreadingHTTPServer):
-    """The part of an OpenAI-compatible server that a rollout needs, before a real model."""
-
-    def __init__(self, model: Any, *, token_ids: bool = True) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.model, self.token_ids, self.failures = model, token_ids, 0
-        self.lock = threading.Lock()
-        self.asked: list[dict[str, Any]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self._reply(200, {"data": [{"id": "served"}]})
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        with self.server.lock:
-            if self.server.failures:
-                self.server.failures -= 1
-                return self._reply(503, {"error": "busy"})
-            self.server.asked.append(asked)
-            sampling = Sampling(max_new_tokens=asked["max_tokens"], temperature=0)
-            stop = asked["stop_token_ids"]
-            (answer,) = decode(self.server.model, [asked["prompt"]], [0], sampling, stop, 0)
-        choice: dict[str, Any] = {"text": "", "logprobs": {"token_logprobs": answer.log_probs}}
-        if self.server.token_ids:
-            choice["token_ids"] = answer.ids
-        return self._reply(200, {"choices": [choice]})
-
-    def _reply(self, code: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(code)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-
 @pytest.fixture
-def server(child: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
-    started = _Server(load_model(child))
-    thread = threading.Thread(target=started.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("ROLLOUT_URL", started.url)
-    yield started
-    started.shutdown()
-    started.server_close()
-    thread.join()
+def server(child: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RolloutServer]:
+    with RolloutServer(load_model(child)) as started:
+        monkeypatch.setenv("ROLLOUT_URL", started.url)
+        yield started
 
 
 SERVED = {"engine": "server", "url": {"secret": "ROLLOUT_URL"}, "concurrency": 4}
 
 
 def test_answers_of_an_endpoint_are_those_of_the_model_behind_it(
-    tmp_path: Path, child: Path, server: _Server
+    tmp_path: Path, child: Path, server: RolloutServer
 ) -> None:
     prompts = write_prompts(tmp_path / "prompts", 6)
     server.failures = 2  # busy at first: asked again
@@ -316,13 +264,18 @@ def test_answers_of_an_endpoint_are_those_of_the_model_behind_it(
         )
         assert run_job(load_job(job_file), generate.run) == 0
         outputs.append(output_bytes(job_file))
+    here, there = (json.loads(found.pop("capped/capped.json")) for found in outputs)
+    served = there.pop("served")
+    assert here == there
     assert outputs[0] == outputs[1]
-    assert len(server.asked) == 6
-    assert all(asked["model"] == "served" and asked["max_tokens"] == 12 for asked in server.asked)
+    assert all(asked["model"] == "served" for asked in server.asked)
+    assert [asked["max_tokens"] for asked in server.asked].count(12) == 6
+    assert served["answers"] == 6 == len(server.asked) - 6  # asked first, to see who answers
+    assert served["gap"] < 1e-5 < served["limit"]
 
 
 def test_an_endpoint_that_gives_text_alone_and_a_secret_that_is_not_there_are_bad_input(
-    tmp_path: Path, child: Path, server: _Server
+    tmp_path: Path, child: Path, server: RolloutServer
 ) -> None:
     prompts = write_prompts(tmp_path / "prompts", 2)
     server.token_ids = False

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,6 +23,7 @@ from fretsaw_engine.methods.generate.rollout import (
     TransformersRollout,
     VllmRollout,
 )
+from fretsaw_engine.methods.generate.served import prove_served
 from fretsaw_engine.moe.checkpoint import load_model, load_tokenizer, stop_ids
 from fretsaw_engine.training import distributed
 from fretsaw_engine.training.determinism import make_deterministic
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from fretsaw_engine.job import Job
     from fretsaw_engine.methods.generate.answers import Sorted
     from fretsaw_engine.methods.generate.rollout import Rollout
+    from fretsaw_engine.methods.generate.served import Served
 
 
 def run(job: Job) -> None:
@@ -45,6 +48,10 @@ def run(job: Job) -> None:
     asked = questions(data.examples, tokenizer_renderer(tokenizer), settings)
     stop = stop_ids(folder)
     rollout = _rollout(job, settings, stop, tokenizer.pad_token_id)
+    served = None
+    if isinstance(rollout, ServerRollout):
+        prompts = [question.ids for question in asked]
+        served = prove_served(job, rollout, prompts, settings.rollout.tolerance)
     answers = write_answers(job, rollout, asked, settings)
     if distributed.rank() != 0:
         return
@@ -62,7 +69,7 @@ def run(job: Job) -> None:
             "capped": len(found.capped),
         },
     )
-    _write_capped(job, found, len(asked))
+    _write_capped(job, found, len(asked), served)
 
 
 def _speaks_for_all() -> bool:
@@ -85,18 +92,21 @@ def _rollout(job: Job, settings: GenerateSettings, stop: list[int], pad_id: int)
     return TransformersRollout(load_model(folder, dtype).to(distributed.device()), stop, pad_id)
 
 
-def _write_capped(job: Job, found: Sorted, asked: int) -> None:
-    """The listing of answers kept out, and how many of how many by task and reason."""
+def _write_capped(job: Job, found: Sorted, asked: int, served: Served | None) -> None:
+    """The listing of answers kept out, how many of how many by task and reason, and how it is known
+    that a server gave them for this model."""
     folder = job.outputs["capped"]
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in found.capped)
     (folder / "capped.jsonl").write_text(lines, encoding="utf-8")
     counts = Counter(f"{row['task']}/{row['reason']}" for row in found.capped)
-    summary = {
+    summary: dict[str, Any] = {
         "schema": "fretsaw/capped/v1",
         "asked": asked,
         "kept": len(found.examples),
         "capped": len(found.capped),
         "by_task": dict(sorted(counts.items())),
     }
+    if served is not None:
+        summary["served"] = asdict(served)
     text = json.dumps(summary, indent=1, sort_keys=True) + "\n"
     (folder / "capped.json").write_text(text, encoding="utf-8")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from fretsaw_engine.data.packed import read_dataset
 from fretsaw_engine.harmony.render import tokenizer_renderer
+from fretsaw_engine.methods.generate.rollout import ServerRollout
+from fretsaw_engine.methods.generate.served import prove_served
 from fretsaw_engine.methods.reinforce.prompts import plan_prompts
 from fretsaw_engine.moe.checkpoint import load_tokenizer, stop_ids
 from fretsaw_engine.training import distributed
@@ -39,6 +41,9 @@ def run(job: Job) -> None:
         seed=settings.seed,
     )
     stop = stop_ids(folder)
+    if settings.rollout.engine == "server" and distributed.rank() == 0:
+        server = ServerRollout(settings.rollout.base_url(), stop, settings.rollout.concurrency)
+        prove_served(job, server, [prompt.ids for prompt in planned], settings.rollout.tolerance)
     model = load_trainable(folder)
     reference = None
     if settings.kl_beta > 0:

@@ -2,9 +2,10 @@
 
 - `transformers`: this process, with methods/generate/decode. Runs anywhere.
 - `vllm`: vLLM in this process, on the GPUs of the job. In RL it lies beside the training.
-- `server`: an endpoint that speaks OpenAI's completions API with token ids (vLLM's does). In RL it
-  is TRL's `trl vllm-serve`, to which the training sends its weights after every step. Its base URL
-  is a secret's value: where a server stands is no part of what was asked for.
+- `server`: an endpoint that speaks OpenAI's completions API with token ids (vLLM's and `fretsaw
+  serve` do). It is first shown to serve the stage's model (methods/generate/served.py). In RL it is
+  `vllm serve` with a weight-transfer engine: TRL sends it the training's weights after every step.
+  Its base URL is a secret's value: where a server stands is no part of what was asked for.
 
 Every answer says its token ids and the log probabilities at which they were drawn.
 """
@@ -33,15 +34,19 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutSettings:
-    """`url` names the secret (an environment variable of the worker) that holds the base URL."""
+    """`url` names the secret (an environment variable of the worker) that holds the base URL.
+    `tolerance`: how far, in nats a token, a server may be from the checkpoint where its rounding is
+    not to be judged by bfloat16's (methods/generate/served.py)."""
 
     engine: Literal["transformers", "vllm", "server"] = "transformers"
     url: dict[str, str] | None = None
     concurrency: int = 64
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         require(self.engine != "server" or self.url is not None, "rollout.url is missing")
         require(self.concurrency > 0, "rollout.concurrency must be above 0")
+        require(self.tolerance is None or self.tolerance > 0, "rollout.tolerance must be above 0")
 
     def base_url(self) -> str:
         name = (self.url or {}).get("secret", "")
@@ -124,7 +129,10 @@ class ServerRollout:
         self._url = url
         self._stop = list(stop)
         self._concurrency = concurrency
-        self._model = self._get("/v1/models")["data"][0]["id"]
+        card = self._get("/v1/models")["data"][0]
+        self._model = card["id"]
+        self.declared_digest: str | None = card.get("fretsaw", {}).get("digest")
+        """What it says that it has loaded; `fretsaw serve` does."""
 
     def answers(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], sampling: Sampling
