@@ -55,6 +55,8 @@ export class TorchrunLauncher implements Launcher {
   #argv(folder: JobFolder, ranks: number): string[] {
     return [
       ...[this.#python, '-m', 'torch.distributed.run', '--standalone', '--max-restarts', '0'],
+      // Ranks would look for each other under the host's name, which it may not know itself.
+      ...['--local-addr', '127.0.0.1'],
       ...['--nproc-per-node', String(ranks), '--log-dir', folder.ranks, '--redirects', '3'],
       ...['-m', 'fretsaw_engine', folder.job],
     ];
