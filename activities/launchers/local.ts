@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readText, writeWhole, type JobFolder } from '../job-folder.ts';
+import { readText, type JobFolder } from '../job-folder.ts';
 import type { JobCommand, JobState, Launcher } from './launcher.ts';
 import { handOver, type JobUser } from './job-user.ts';
 import { resolveSecrets, type SecretReader } from './secrets.ts';
@@ -56,7 +56,7 @@ export class LocalLauncher implements Launcher {
     const warm = isWarm ? await this.#warm?.start(folder, whole) : undefined;
     if (warm !== undefined && 'cold' in warm) await writeFile(folder.cold, `${warm.cold}\n`);
     const isForked = warm !== undefined && !('cold' in warm);
-    await writeWhole(folder.process, isForked ? warm : await this.#spawn(folder, whole));
+    if (!isForked) await this.#spawn(folder, whole);
   }
 
   async poll(folder: JobFolder): Promise<JobState> {
@@ -107,17 +107,17 @@ export class LocalLauncher implements Launcher {
     return undefined;
   }
 
-  async #spawn(folder: JobFolder, command: JobCommand): Promise<ProcessIdentity> {
-    const { identity, ended } = await this.#spawner.start({
+  async #spawn(folder: JobFolder, command: JobCommand): Promise<void> {
+    const { ended } = await this.#spawner.start({
       argv: ['/bin/sh', '-c', wrapper, 'fretsaw-job', folder.exit, ...command.argv],
       cwd: command.cwd,
       env: command.env,
       log: folder.log,
+      note: folder.process,
       ...(this.#user === undefined ? {} : { user: { uid: this.#user.uid, gid: this.#user.gid } }),
     });
     this.#ends.set(folder.path, ended);
     void ended.then(() => this.#ends.delete(folder.path));
-    return identity;
   }
 }
 

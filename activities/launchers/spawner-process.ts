@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, renameSync, writeFileSync } from 'node:fs';
 import { identify, type ProcessIdentity } from './process-identity.ts';
 
 /** What the worker asks of its spawner: one job. */
@@ -9,6 +9,8 @@ export interface SpawnRequest {
   cwd: string;
   env: Readonly<Record<string, string>>;
   log: string;
+  /** Where to write who it is, so that a worker killed in that moment leaves no job that nobody finds. */
+  note: string;
   /** Who it runs as; absent: the worker's own user. */
   user?: { uid: number; gid: number };
 }
@@ -31,7 +33,7 @@ export function serveSpawner(): void {
   });
 }
 
-function start({ id, argv, cwd, env, log, user }: SpawnRequest): void {
+function start({ id, argv, cwd, env, log, note, user }: SpawnRequest): void {
   const [program = '', ...args] = argv;
   const file = openSync(log, 'a');
   const child = spawn(program, args, {
@@ -54,9 +56,20 @@ function start({ id, argv, cwd, env, log, user }: SpawnRequest): void {
   child.once('exit', () => {
     tell({ id, kind: 'ended' });
   });
-  if (child.pid !== undefined) answer(identify(child.pid), undefined);
+  if (child.pid === undefined) return;
+  const identity = identify(child.pid);
+  if (identity !== undefined) writeNote(note, identity);
+  answer(identity, undefined);
+}
+
+/** By rename: whole or absent. */
+function writeNote(path: string, identity: ProcessIdentity): void {
+  const partial = `${path}.${process.pid}.partial`;
+  writeFileSync(partial, `${JSON.stringify(identity, null, 1)}\n`);
+  renameSync(partial, path);
 }
 
 function tell(answer: SpawnAnswer): void {
-  if (process.connected) process.send?.(answer);
+  // A worker that was killed in this moment hears nothing.
+  if (process.connected) process.send?.(answer, undefined, undefined, () => undefined);
 }

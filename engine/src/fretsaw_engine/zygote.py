@@ -15,9 +15,10 @@ is one, because CUDA must be set up by the process that uses it.
 What a fork must not inherit: the socket, threads, and state that depends on who ran before. So
 nothing of PyTorch is run here, and only other people's packages are imported: a job reads the
 engine's own code afresh. A job is a session and process group of its own (its pid can be signalled
-as a group) and outlives this process. Beside it stays a small keeper that waits for it and writes
-`exit` into the job folder: the exit code and a newline, 128 + n after signal n, as a shell would
-say.
+as a group) and outlives this process. Beside it stays a small keeper that writes two files into the
+job folder: at once `process.json`, what the answer says, so that a worker killed before it reads
+that leaves no job that nobody finds; and when the job has ended `exit`, the exit code and a
+newline, 128 + n after signal n, as a shell would say.
 
 The zygote ends when its parent does, or when nobody asked for `--idle-seconds` (15 minutes).
 """
@@ -223,18 +224,24 @@ def _keep(request: Request, log: int, tell: int) -> None:
         if job == 0:
             os.close(tell)
             _run(request)
+        who = json.dumps(identity(job))
+        _note(request.job.parent / "process.json", who)
         with open(tell, "w", encoding="utf-8") as pipe:
-            pipe.write(json.dumps(identity(job)))
+            pipe.write(who)
         code = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
-        note = request.job.parent / "exit"
-        partial = note.with_name(f".exit.{os.getpid()}.partial")
-        partial.write_text(f"{code if code >= 0 else 128 - code}\n", encoding="utf-8")
-        partial.rename(note)
+        _note(request.job.parent / "exit", str(code if code >= 0 else 128 - code))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
     finally:
         os._exit(0)
+
+
+def _note(path: Path, line: str) -> None:
+    """Write by rename: whole or absent."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(f"{line}\n", encoding="utf-8")
+    partial.rename(path)
 
 
 def _run(request: Request) -> None:

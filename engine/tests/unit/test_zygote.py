@@ -163,6 +163,7 @@ def test_the_answer_names_the_process_by_its_start_time(warm, tmp_path):
     fields = Path(f"/proc/{told['pid']}/stat").read_text().rsplit(")", 1)[1].split()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert told["started"] == f"{boot}/{fields[19]}"
+    assert json.loads((tmp_path / "job" / "process.json").read_text()) == told
     assert exit_code(tmp_path / "job") == 0
 
 
