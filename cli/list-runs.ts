@@ -30,20 +30,32 @@ export interface Listing {
 }
 
 const readAtOnce = 32;
+/** Runs that a server is asked about at once: an id begins with its time, and the newest come first. */
+const askedAtOnce = 1000;
 
 /** Runs that a filter lets through, newest first; what is not asked for is not read. */
 export async function* listedRuns({ store, live, filter, before }: Listing): AsyncGenerator<RunLine> {
   const all = await listRuns(store);
   const older = before === undefined ? all : all.filter((id) => id < before);
-  const isFiltered = Object.keys(filter).length > 0;
-  const index = isFiltered ? await live.index(filter) : undefined;
-  // What the server does not know by these attributes is looked up in the store.
-  const ids = older.filter((id) => index?.known.has(id) !== true || index.matching.has(id));
-  for (let from = 0; from < ids.length; from += readAtOnce) {
-    const part = ids.slice(from, from + readAtOnce);
-    const lines = await Promise.all(part.map((id) => readLine(id, { store, live, filter })));
-    for (const line of lines) if (line !== undefined) yield line;
+  for (let from = 0; from < older.length; from += askedAtOnce) {
+    const ids = await candidates(older.slice(from, from + askedAtOnce), { live, filter });
+    for (let at = 0; at < ids.length; at += readAtOnce) {
+      const part = ids.slice(at, at + readAtOnce);
+      const lines = await Promise.all(part.map((id) => readLine(id, { store, live, filter })));
+      for (const line of lines) if (line !== undefined) yield line;
+    }
   }
+}
+
+/** Without those that the server knows by their attributes, and knows not to be asked for. `ids`: newest first. */
+async function candidates(
+  ids: readonly string[],
+  { live, filter }: Pick<Listing, 'live' | 'filter'>,
+): Promise<readonly string[]> {
+  const [newest, oldest] = [ids[0], ids.at(-1)];
+  if (Object.keys(filter).length === 0 || newest === undefined || oldest === undefined) return ids;
+  const index = await live.index(filter, { oldest, newest });
+  return ids.filter((id) => index?.known.has(id) !== true || index.matching.has(id));
 }
 
 type Reading = Pick<Listing, 'store' | 'live' | 'filter'>;

@@ -7,14 +7,14 @@ import type { RunChanges, StageState } from '../workflows/index.ts';
 import type { StageKey } from '../core/keys.ts';
 import type { Invocation } from './command.ts';
 import type { PoolWait } from './pool-queues.ts';
-import { allRuns, visibilityQuery, type RunFilter } from './run-filter.ts';
+import { visibilityQuery, type RunFilter } from './run-filter.ts';
 
 /** Runs that have not ended, as Temporal sees them; asked only when a server is there to answer. */
 export interface LiveRuns {
   /** `running`, `paused` or `approval`; undefined when nothing works on it now. */
   state(run: string): Promise<string | undefined>;
-  /** The runs that a filter lets through, of those that can be found by it; undefined: ask the store. */
-  index(filter: RunFilter): Promise<RunIndex | undefined>;
+  /** What the server knows of some runs, by their attributes; undefined where it cannot be asked so: ask the store. */
+  index(filter: RunFilter, range: IdRange): Promise<RunIndex | undefined>;
   /** Whether a pool is served by workers of its own. */
   isForeign(pool: string): boolean;
   /** Undefined when the run is not at work. */
@@ -26,7 +26,13 @@ export interface LiveRuns {
   close(): Promise<void>;
 }
 
-/** Ids of runs. */
+/** Runs from one id to another, both with it. */
+export interface IdRange {
+  oldest: string;
+  newest: string;
+}
+
+/** Ids of runs that have attributes, and of those that a filter lets through. */
 export interface RunIndex {
   known: ReadonlySet<string>;
   matching: ReadonlySet<string>;
@@ -71,7 +77,7 @@ export async function liveRuns(invocation: Pick<Invocation, 'env'>, paths: HomeP
   };
   return {
     state,
-    index: (filter) => findIndex(client, filter),
+    index: (filter, range) => findIndex(client, filter, range),
     isForeign: (pool) => !own.has(pool),
     states: async (run) => {
       if ((await state(run)) === undefined) return undefined;
@@ -88,11 +94,11 @@ export async function liveRuns(invocation: Pick<Invocation, 'env'>, paths: HomeP
 }
 
 /** A namespace that does not know the attributes finds nothing by them. */
-async function findIndex(client: Client, filter: RunFilter): Promise<RunIndex | undefined> {
+async function findIndex(client: Client, filter: RunFilter, range: IdRange): Promise<RunIndex | undefined> {
   try {
     const [known, matching] = await Promise.all([
-      idsOf(client, allRuns),
-      idsOf(client, visibilityQuery(filter)),
+      idsOf(client, visibilityQuery({}, range)),
+      idsOf(client, visibilityQuery(filter, range)),
     ]);
     return { known, matching };
   } catch {

@@ -41,14 +41,19 @@ export function parseFilter(values: Readonly<Record<string, unknown>>): RunFilte
 }
 
 /**
- * The filter as Temporal's visibility understands it. It is there to leave out runs that need not be looked
- * at: what it lets through is held against the filter again. `interrupted` is nothing that a server knows.
+ * The filter, for the runs from one id to another, as Temporal's visibility understands it. It is there to
+ * leave out runs that need not be looked at: what it lets through is held against the filter again. Runs
+ * without attributes are not found by it, and `interrupted` is nothing that a server knows.
  */
-export function visibilityQuery({ spec, state, commit, owner, pool, kind }: RunFilter): string {
+export function visibilityQuery(
+  { spec, state, commit, owner, pool, kind }: RunFilter,
+  { oldest, newest }: { oldest: string; newest: string },
+): string {
   const { name: commitName } = runAttributes.commit;
   const isAtWork = state === 'running' || state === 'paused' || state === 'approval';
   return [
-    allRuns,
+    `WorkflowType = 'runPipeline' AND ${runAttributes.spec.name} IS NOT NULL`,
+    `WorkflowId BETWEEN 'run-${oldest}' AND 'run-${newest}'`,
     equals(runAttributes.spec, spec),
     equals(runAttributes.state, state === 'interrupted' ? undefined : state),
     isAtWork ? "ExecutionStatus = 'Running'" : '',
@@ -60,9 +65,6 @@ export function visibilityQuery({ spec, state, commit, owner, pool, kind }: RunF
     .filter((part) => part !== '')
     .join(' AND ');
 }
-
-/** Every run that has attributes: others are not found by them. */
-export const allRuns = `WorkflowType = 'runPipeline' AND ${runAttributes.spec.name} IS NOT NULL`;
 
 function equals({ name }: { name: string }, value: string | undefined): string {
   return value === undefined ? '' : `${name} = '${value}'`;
