@@ -83,6 +83,47 @@ describe('a pool', { timeout: 300_000 }, () => {
   });
 });
 
+/** A stage that works until a file `go` is there, beside one that is made at once. */
+function sharing(folder: string, name: string): string {
+  const work = (note: string, until: string): string =>
+    `[sh, -c, 'echo ${note} >> ${folder}/ran; while [ ! -e ${folder}/${until} ]; do sleep 0.1; done; echo made > "$0"/x', "{out}"]`;
+  const stage = (argv: string): string =>
+    `{ kind: command, pool: big, with: { argv: ${argv}, outputs: { out: out } } }`;
+  return `fretsaw: v1
+name: ${name}
+stages:
+  shared: ${stage(work('shared', 'go'))}
+  own: ${stage(work(name, 'spec-of-own'))}
+`;
+}
+
+test(
+  'waiting for a stage that another run has at work costs no slot of its pool',
+  { timeout: 300_000 },
+  async () => {
+    rig.write('big.yaml', pool.replace('slots: 1', 'slots: 2'));
+    const worker = await startWorker();
+    const runs: Running[] = [];
+    for (const name of ['first', 'second', 'third']) {
+      rig.write('spec-of-own', '');
+      rig.write(`${name}.yaml`, sharing(rig.folder, name));
+      runs.push(rig.start(['run', `${name}.yaml`, '--json']));
+      // One slot is at work for all three; in the other each run's own stage is made while the run waits.
+      await rig.until(async () => {
+        const { out } = await rig.run(['status', '--spec', name, '--json']);
+        const { runs } = JSON.parse(out) as { runs: { stages: Record<string, number> }[] };
+        return runs[0]?.stages['ran'] === 1 && runs[0].stages['running'] === 1;
+      }, 120);
+    }
+    rig.write('go', '');
+    const ended = await Promise.all(runs.map((run) => run.ended));
+    expect(ended.map(({ code }) => code)).toEqual([0, 0, 0]);
+    expect(rig.lines('ran').sort()).toEqual(['first', 'second', 'shared', 'third']);
+    worker.child.kill('SIGTERM');
+    await worker.ended;
+  },
+);
+
 test('a pool file is checked without being served', { timeout: 60_000 }, async () => {
   rig.write('wrong.yaml', 'fretsaw: pool/v1\nname: wrong\nslots: none\n');
   const wrong = await rig.run(['worker', '--pool', './wrong.yaml', '--check']);
