@@ -8,24 +8,29 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { identify, isAlive, type ProcessIdentity } from '../../activities/launchers/process-identity.ts';
+import { seededIndex } from '../../selection/random.ts';
+import { homePaths, homePathsAt, type HomePaths } from '../../workers/home.ts';
+import type { WorkerSettings } from '../../workers/worker-settings.ts';
 import { ensureBuilt, root } from '../support/built.ts';
+import { Link } from '../support/link.ts';
 import { chaosSpec, type ChaosShape } from './chaos-spec.ts';
-import { processesOf } from './processes.ts';
-import { SmallDisk } from './small-disk.ts';
+import { openDiskPlace } from './disk-place.ts';
+import type { Place } from './place.ts';
+import { processesOf, ranksOf } from './processes.ts';
+import { openS3Place } from './s3-place.ts';
 
 export const leaseSeconds = 6;
 export const heartbeatSeconds = 4;
 const secondHost = 'chaos-host-2';
 
 /** Who can be killed or frozen. */
-export type Victim = 'command line' | 'worker 1' | 'worker 2' | 'server' | 'job';
+export type Victim = 'command line' | 'worker 1' | 'worker 2' | 'server' | 'job' | 'rank';
 
 interface JobAtWork {
   /** Of its process group too. */
@@ -36,11 +41,13 @@ interface JobAtWork {
 /**
  * One run of the chaos pipeline: the command line with its server and worker, and a second worker
  * that takes itself for another host: it has its own host name and work folder, and shares nothing
- * with the first but the store and the server.
+ * with the first but the store and the server, which it reaches over a link.
  */
 export class ChaosRig {
   readonly folder: string;
-  readonly disk: SmallDisk | undefined;
+  readonly place: Place;
+  /** From the second worker to the server. */
+  readonly link: Link;
   readonly shape: ChaosShape;
   readonly #env: Record<string, string>;
   #commandLine: ChildProcess | undefined;
@@ -48,38 +55,50 @@ export class ChaosRig {
   #ended: { code: number | null; out: string; err: string } | undefined;
   isClosing = false;
 
-  private constructor(folder: string, shape: ChaosShape, disk: SmallDisk | undefined) {
+  private constructor(folder: string, shape: ChaosShape, links: { place: Place; link: Link }) {
     this.folder = folder;
     this.shape = shape;
-    this.disk = disk;
+    this.place = links.place;
+    this.link = links.link;
     this.#env = {
       PATH: process.env['PATH'] ?? '',
       HOME: process.env['HOME'] ?? '',
-      FRETSAW_HOME: this.home,
+      FRETSAW_HOME: join(folder, 'one'),
+      FRETSAW_STORE: this.place.location,
       FRETSAW_HEARTBEAT_SECONDS: String(heartbeatSeconds),
       FRETSAW_LEASE_SECONDS: String(leaseSeconds),
       FRETSAW_KEEP_JOB_FILES: '1',
+      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
+      ...this.place.env,
     };
   }
 
-  static async open(shape: ChaosShape, options: { hasDisk: boolean }): Promise<ChaosRig> {
+  static async open(
+    shape: ChaosShape,
+    options: { kind: Place['kind']; isDisturbed: boolean },
+  ): Promise<ChaosRig> {
     await ensureBuilt();
     const folder = mkdtempSync(join(tmpdir(), 'fretsaw-chaos-'));
-    const store = join(folder, 'one', 'store');
-    mkdirSync(join(folder, 'one'), { recursive: true });
-    const disk = options.hasDisk ? SmallDisk.mount(store, join(folder, 'image')) : undefined;
+    const place =
+      options.kind === 's3' ? await openS3Place(folder) : openDiskPlace(folder, options.isDisturbed);
     writeFileSync(join(folder, 'chaos.yaml'), chaosSpec(shape));
-    const rig = new ChaosRig(folder, shape, disk);
-    rig.#layOutSecondHome(store);
+    const link = await Link.open(() => rig.#port());
+    const rig: ChaosRig = new ChaosRig(folder, shape, { place, link });
+    rig.#layOutSecondHome();
     return rig;
   }
 
-  get home(): string {
-    return join(this.folder, 'one');
+  /** Of the command line. */
+  get home(): HomePaths {
+    return homePaths(this.#env, this.folder);
+  }
+
+  get #secondHome(): HomePaths {
+    return homePathsAt(join(this.folder, 'two'), this.place.location);
   }
 
   get workFolders(): string[] {
-    return [join(this.home, 'work'), join(this.folder, 'two', 'work')];
+    return [this.home.work, this.#secondHome.work];
   }
 
   /** How the newest command line ended; undefined while it runs. */
@@ -104,24 +123,23 @@ export class ChaosRig {
 
   /** A host of its own where a host name can be had (root); else only a work folder of its own. */
   startSecondWorker(): void {
-    const port = this.#port();
-    if (port === undefined || this.isClosing) return;
-    const settings = { home: join(this.folder, 'two'), root, isEmbedded: false, queueSuffix: '' };
+    if (this.#port() === undefined || this.isClosing) return;
+    const settings: WorkerSettings = {
+      home: this.#secondHome.root,
+      store: this.place.location,
+      root,
+      isEmbedded: false,
+      queueSuffix: '',
+    };
     const program = `exec "$0" "$1" "$2"`;
     const script = hasHostNames() ? `hostname ${secondHost}; ${program}` : program;
-    const argv = [
-      '/bin/sh',
-      '-c',
-      script,
-      process.execPath,
-      join(root, 'dist', 'worker.js'),
-      JSON.stringify(settings),
-    ];
+    const worker = [process.execPath, join(root, 'dist', 'worker.js'), JSON.stringify(settings)];
+    const argv = ['/bin/sh', '-c', script, ...worker];
     const log = openSync(join(this.folder, 'two', 'log'), 'a');
     const [file = '', ...args] = hasHostNames() ? ['unshare', '--uts', ...argv] : argv;
     this.#second = spawn(file, args, {
       cwd: root,
-      env: { ...this.#env, TEMPORAL_ADDRESS: `127.0.0.1:${port}` },
+      env: { ...this.#env, TEMPORAL_ADDRESS: `127.0.0.1:${this.link.port}` },
       detached: true,
       stdio: ['ignore', log, log],
     });
@@ -130,26 +148,30 @@ export class ChaosRig {
   }
 
   get isSecondWorkerAlive(): boolean {
-    const second = this.#second;
-    return second !== undefined && second.exitCode === null && second.signalCode === null;
+    return pidOf(this.#second) !== undefined;
   }
 
-  find(victim: Victim): number | undefined {
+  find(victim: Victim, random: () => number): number | undefined {
     switch (victim) {
       case 'command line':
-        return this.#ended === undefined ? this.#commandLine?.pid : undefined;
+        return pidOf(this.#commandLine);
       case 'worker 1':
-        return livePid(join(this.home, 'worker', 'worker.json'));
+        return livePid(join(this.home.worker, 'worker.json'));
       case 'worker 2':
-        return this.isSecondWorkerAlive ? this.#second?.pid : undefined;
+        return pidOf(this.#second);
       case 'server':
-        return livePid(join(this.home, 'temporal', 'server.json'));
+        return livePid(join(this.home.temporal, 'server.json'));
       case 'job':
-        return (this.training()[0] ?? this.jobs()[0])?.pid;
+        return (oneOf(this.training(), random) ?? oneOf(this.jobs(), random))?.pid;
+      case 'rank':
+        return oneOf(
+          this.training().flatMap(({ folder }) => ranksOf(folder)),
+          random,
+        );
     }
   }
 
-  /** Jobs at work on either host, newest first. */
+  /** Jobs at work on either host. */
   jobs(): JobAtWork[] {
     return this.workFolders
       .flatMap(filesBelow)
@@ -161,16 +183,14 @@ export class ChaosRig {
         return own !== undefined && own.started === identity?.started && isAlive(own)
           ? [{ pid: own.pid, folder: dirname(name) }]
           : [];
-      })
-      .reverse();
+      });
   }
 
   /** Those that have told a step and are not at their last one. */
   training(): JobAtWork[] {
     return this.jobs().filter(({ folder }) => {
-      const last = readEvents(join(folder, 'events.jsonl')).at(-1);
-      const told = last !== undefined && ['progress', 'snapshot', 'metrics'].includes(String(last['event']));
-      return told && Number(last['step']) < this.shape.steps;
+      const told = readEvents(join(folder, 'events.jsonl')).findLast(({ event }) => event === 'progress');
+      return told?.['unit'] === 'steps' && Number(told['step']) < Number(told['total']);
     });
   }
 
@@ -200,31 +220,40 @@ export class ChaosRig {
       for (const pid of processesOf(this.folder)) tryKill(pid);
       await sleep(50);
     }
+    await this.link.close();
     if (process.env['FRETSAW_CHAOS_KEEP'] === '1') return;
-    this.disk?.unmount();
+    await this.place.close();
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
-  #layOutSecondHome(store: string): void {
-    const two = join(this.folder, 'two');
-    mkdirSync(join(two, 'clients'), { recursive: true });
-    mkdirSync(join(two, 'worker'), { recursive: true });
-    mkdirSync(store, { recursive: true });
-    symlinkSync(store, join(two, 'store'));
+  #layOutSecondHome(): void {
+    const { clients, worker } = this.#secondHome;
+    mkdirSync(clients, { recursive: true });
+    mkdirSync(worker, { recursive: true });
     // Its worker stays while this process, known by that host's name, lives.
     const self = identify(process.pid);
     const host = hasHostNames() ? secondHost : self?.host;
-    writeFileSync(join(two, 'clients', `${process.pid}.json`), JSON.stringify({ ...self, host }));
+    writeFileSync(join(clients, `${process.pid}.json`), JSON.stringify({ ...self, host }));
   }
 
+  /** Of the server, as it was started last. */
   #port(): number | undefined {
     try {
-      const text = readFileSync(join(this.home, 'temporal', 'server.json'), 'utf8');
+      const text = readFileSync(join(this.home.temporal, 'server.json'), 'utf8');
       return (JSON.parse(text) as { port: number }).port;
     } catch {
       return undefined;
     }
   }
+}
+
+/** Undefined when it has ended. */
+function pidOf(child: ChildProcess | undefined): number | undefined {
+  return child?.exitCode === null && child.signalCode === null ? child.pid : undefined;
+}
+
+function oneOf<T>(list: readonly T[], random: () => number): T | undefined {
+  return list.length === 0 ? undefined : list[seededIndex(random, list.length)];
 }
 
 /** Workers remove folders while they are looked through: then it is looked again. */

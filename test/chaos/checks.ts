@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openDiskStore } from '../../store/open-disk-store.ts';
+import { openStore } from '../../store/open-store.ts';
+import type { ObjectBackend } from '../../store/object-backend.ts';
+import { objectNames } from '../../store/object-names.ts';
 import type { Store } from '../../store/store.ts';
 import type { StageKey } from '../../core/keys.ts';
 import { leaseSeconds, type ChaosRig } from './chaos-rig.ts';
-import { comparedOutputs, tellsEvery, type ChaosShape } from './chaos-spec.ts';
+import { comparedOutputs, tellsEvery } from './chaos-spec.ts';
 import { commandOf, processesOf } from './processes.ts';
 
 /** `stage.output` -> digest, of the outputs that must not depend on disturbance. */
@@ -32,15 +34,21 @@ export interface Twice {
   steps: number;
   allowed: number;
   attempts: number;
+  /** Steps that the trainings have, each counted once. */
+  planned: number;
 }
 
 /** Everything that must hold after a disturbed run; each fault of ours is one line. */
 export async function findFaults(rig: ChaosRig, twice: Twice): Promise<string[]> {
-  const store = openDiskStore({ home: rig.home, domain: 'local', trusted: [] });
+  const backend = rig.place.backend();
+  const { root } = rig.home;
+  const folders = { viewsFolder: `${root}/views-of-checks`, indexFolder: `${root}/index-of-checks` };
+  const store = openStore(backend, { domain: 'local', trusted: [], ...folders });
+  const { stages } = JSON.parse(rig.ended?.out ?? '') as RunJson;
   return [
-    ...(await recordFaults(store, rig.shape)),
-    ...(await snapshotFaults(store)),
-    ...corruptBlobs(join(rig.home, 'store', 'blobs', 'sha256')),
+    ...(await recordFaults(store, Object.keys(stages).length)),
+    ...(await snapshotFaults(store, backend)),
+    ...(await corruptObjects(backend)),
     ...(await processesLeft(rig.folder)),
     ...(twice.steps > twice.allowed
       ? [`${twice.steps} steps were computed twice; ${twice.allowed} are allowed`]
@@ -48,20 +56,20 @@ export async function findFaults(rig: ChaosRig, twice: Twice): Promise<string[]>
   ];
 }
 
-async function recordFaults(store: Store, { trainings }: ChaosShape): Promise<string[]> {
+async function recordFaults(store: Store, stages: number): Promise<string[]> {
   const keys = await store.records.keys();
   const counts = await Promise.all(keys.map(async (key) => (await store.records.history(key)).length));
   const faults = keys.flatMap((key, at) =>
     counts[at] === 1 ? [] : [`${key} has ${counts[at] ?? 0} records`],
   );
-  return keys.length === trainings + 1 ? faults : [...faults, `${keys.length} keys have records`];
+  return keys.length === stages ? faults : [...faults, `${keys.length} keys have records`];
 }
 
 /** A snapshot of an attempt is stored before the next attempt takes the lease, or never. */
-async function snapshotFaults(store: Store): Promise<string[]> {
+async function snapshotFaults(store: Store, backend: ObjectBackend): Promise<string[]> {
   const faults: string[] = [];
   for (const key of await store.records.keys()) {
-    const leases = await leaseTimes(store, key);
+    const leases = await leaseTimes(backend, key);
     for (const { attempt, step, createdAt } of await store.snapshots.list(key)) {
       const superseded = leases.get(attempt + 1);
       if (superseded !== undefined && Date.parse(createdAt) > superseded)
@@ -74,24 +82,26 @@ async function snapshotFaults(store: Store): Promise<string[]> {
 }
 
 /** Attempt -> when it took the lease. */
-async function leaseTimes(store: Store, key: StageKey): Promise<Map<number, number>> {
-  const folder = join(new URL(store.location).pathname, 'leases', key.slice('sha256:'.length));
-  return new Map(
-    (existsSync(folder) ? readdirSync(folder) : []).map((name) => {
-      const { createdAt } = JSON.parse(readFileSync(join(folder, name), 'utf8')) as { createdAt: string };
-      return [Number(name), Date.parse(createdAt)];
-    }),
-  );
+async function leaseTimes(backend: ObjectBackend, key: StageKey): Promise<Map<number, number>> {
+  const names = await backend.list(objectNames.lease(key));
+  const times = names.map(async (name) => {
+    const text = Buffer.from((await backend.get(name)) ?? []).toString();
+    const { attempt, createdAt } = JSON.parse(text) as { attempt: number; createdAt: string };
+    return [attempt, Date.parse(createdAt)] as const;
+  });
+  return new Map(await Promise.all(times));
 }
 
-function corruptBlobs(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .filter((entry) => {
-      const bytes = readFileSync(join(entry.parentPath, entry.name));
-      return createHash('sha256').update(bytes).digest('hex') !== entry.name;
-    })
-    .map(({ name }) => `blob ${name} is corrupt`);
+/** Blobs and packs are named by their own sha256. */
+async function corruptObjects(backend: ObjectBackend): Promise<string[]> {
+  const names = [...(await backend.list('blobs')), ...(await backend.list('packs'))];
+  const faults: string[] = [];
+  for (const name of names) {
+    const hash = createHash('sha256');
+    for await (const chunk of backend.stream(name)) hash.update(chunk);
+    if (hash.digest('hex') !== name.split('/').at(-1)) faults.push(`${name} is corrupt`);
+  }
+  return names.length === 0 ? ['the store has no blob at all'] : faults;
 }
 
 /** A job that lost its supervisor has its lease's time to notice. */
@@ -106,21 +116,22 @@ async function processesLeft(folder: string): Promise<string[]> {
  * until it misses its lease; jobs tell their steps in tens.
  */
 export function countTwice(rig: ChaosRig, faults: number): Twice {
-  const { trainings, steps, snapshotEvery } = rig.shape;
+  const planned = new Map<string, number>();
   let computed = 0;
   let fastest = 0;
   let attempts = 0;
   for (const { path, events } of rig.attempts()) {
-    const told = events.filter(({ event }) => event === 'progress');
+    const told = events.filter(({ event, unit }) => event === 'progress' && unit === 'steps');
     const last = told.at(-1);
     if (last === undefined) continue;
-    const from = resumedFrom(path);
     attempts++;
-    computed += Number(last['step']) - from;
+    computed += Number(last['step']) - resumedFrom(path);
     fastest = Math.max(fastest, ...told.map(({ rate }) => Number(rate ?? 0)));
+    planned.set(dirname(dirname(path)).split('/').at(-1) ?? '', Number(last['total']));
   }
-  const each = snapshotEvery + tellsEvery + Math.ceil((leaseSeconds + 2) * fastest);
-  return { steps: Math.max(0, computed - trainings * steps), allowed: faults * each, attempts };
+  const all = [...planned.values()].reduce((sum, steps) => sum + steps, 0);
+  const each = rig.shape.snapshotEvery + tellsEvery + Math.ceil((leaseSeconds + 2) * fastest);
+  return { steps: Math.max(0, computed - all), allowed: faults * each, attempts, planned: all };
 }
 
 function resumedFrom(events: string): number {

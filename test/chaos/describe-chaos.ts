@@ -9,17 +9,16 @@ export function differences(calm: Outputs, disturbed: Outputs): string[] {
   );
 }
 
-export function describeChaos(
-  { seed, seconds, injected, twice, hasDisk }: ChaosResult,
-  found: string[],
-): string {
-  const head = `seed ${seed}: ${seconds.toFixed(0)} s, ${injected.length} faults${hasDisk ? '' : ' (no disk of its own: the store was left alone)'}`;
-  const cost = `${twice.attempts} attempts, ${twice.steps} steps twice (${twice.allowed} allowed)`;
+export function describeChaos(result: ChaosResult, found: string[]): string {
+  const { seed, store, seconds, injected, twice } = result;
+  const alone = result.isStoreDisturbed ? '' : ' (which this host cannot disturb)';
+  const head = `seed ${seed}, store on ${store}${alone}: ${seconds.toFixed(0)} s, ${injected.length} faults`;
+  const cost = `${twice.attempts} attempts, ${twice.steps} of ${twice.planned} steps twice (${twice.allowed} allowed)`;
   const lines = injected.map(({ at, what, training }) => `  ${at} s: ${what} (${training} training)`);
   return [`${head}; ${cost}`, ...lines, ...found.map((one) => `  WRONG: ${one}`)].join('\n');
 }
 
-/** Kind of fault -> how often it came, and how often to a job that was training. */
+/** Kind of fault -> how often it came, and how often while a job was training. */
 export function countKinds(injected: readonly Injected[]): string[] {
   const kinds = [...new Set(injected.map(({ kind }) => kind))].sort();
   return kinds.map((kind) => {

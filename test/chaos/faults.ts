@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seededIndex } from '../../selection/random.ts';
 import type { ChaosRig, Victim } from './chaos-rig.ts';
+import { secondsBetween, type Fault } from './place.ts';
 
 export interface Injected {
   /** Seconds since the run began. */
@@ -12,18 +13,16 @@ export interface Injected {
   training: number;
 }
 
-interface Fault {
-  kind: string;
-  /** Undefined: its victim is not there now. */
-  inject: (rig: ChaosRig, random: () => number) => Promise<string | undefined>;
-}
+const victims: readonly Victim[] = ['job', 'rank', 'worker 1', 'worker 2', 'server', 'command line'];
 
-const victims: readonly Victim[] = ['job', 'worker 1', 'worker 2', 'server', 'command line'];
-const faults: readonly Fault[] = [
-  ...victims.flatMap((victim) => [kill(victim), freeze(victim)]),
-  { kind: 'store cut off', inject: cutStore },
-  { kind: 'store hung', inject: hangStore },
-];
+/** All that can be done to a run of the rig. */
+export function faultsOf(rig: ChaosRig): Fault[] {
+  return [
+    ...victims.flatMap((victim) => [kill(rig, victim), freeze(rig, victim)]),
+    cutOff(rig),
+    ...rig.place.faults,
+  ];
+}
 
 /**
  * Faults in random order, each kind once before any comes again. One whose victim is not there is put
@@ -34,16 +33,15 @@ export class FaultDeck {
   readonly #random: () => number;
   #left: Fault[] = [];
 
-  /** `only`: kinds to take; all when absent. */
-  constructor(random: () => number, only?: readonly string[]) {
+  constructor(kinds: readonly Fault[], random: () => number) {
     this.#random = random;
-    this.#kinds = faults.filter(({ kind }) => only?.includes(kind) ?? true);
+    this.#kinds = kinds;
   }
 
-  async injectOne(rig: ChaosRig): Promise<Pick<Injected, 'kind' | 'what'> | undefined> {
+  async injectOne(): Promise<Pick<Injected, 'kind' | 'what'> | undefined> {
     if (this.#left.length === 0) this.#left = shuffled(this.#kinds, this.#random);
     for (const fault of [...this.#left]) {
-      const what = await fault.inject(rig, this.#random);
+      const what = await fault.inject(this.#random);
       if (what === undefined) continue;
       this.#left.splice(this.#left.indexOf(fault), 1);
       return { kind: fault.kind, what };
@@ -57,27 +55,27 @@ function shuffled<T>(list: readonly T[], random: () => number): T[] {
   return list.flatMap(() => left.splice(seededIndex(random, left.length), 1));
 }
 
-function kill(victim: Victim): Fault {
+function kill(rig: ChaosRig, victim: Victim): Fault {
   const kind = `${victim} killed`;
   return {
     kind,
-    inject: async (rig) => {
-      const pid = rig.find(victim);
+    inject: async (random) => {
+      const pid = rig.find(victim, random);
       if (pid === undefined) return undefined;
-      // Of a job the whole group, as a lost node takes it; of the others the process alone.
+      // Of a job the whole group, as far as a signal to it goes; of the others the process alone.
       return signal(victim === 'job' ? -pid : pid, 'SIGKILL') ? kind : undefined;
     },
   };
 }
 
 /** Longer than a heartbeat at times, so that its work is given to another while it is frozen. */
-function freeze(victim: Victim): Fault {
+function freeze(rig: ChaosRig, victim: Victim): Fault {
   const kind = `${victim} frozen`;
   return {
     kind,
-    inject: async (rig, random) => {
-      const pid = rig.find(victim);
-      const seconds = 1 + 7 * random();
+    inject: async (random) => {
+      const pid = rig.find(victim, random);
+      const seconds = secondsBetween(random, 1, 8);
       if (pid === undefined || !signal(pid, 'SIGSTOP')) return undefined;
       await sleep(seconds * 1000);
       signal(pid, 'SIGCONT');
@@ -86,23 +84,20 @@ function freeze(victim: Victim): Fault {
   };
 }
 
-async function cutStore({ disk }: ChaosRig, random: () => number): Promise<string | undefined> {
-  if (disk === undefined) return undefined;
-  const seconds = 1 + 4 * random();
-  const isCut = disk.cut();
-  await sleep(seconds * 1000);
-  disk.join();
-  // A disk with a file open for writing refuses to become read-only: the fault comes later.
-  return isCut ? `store cut off ${seconds.toFixed(1)} s` : undefined;
-}
-
-async function hangStore({ disk }: ChaosRig, random: () => number): Promise<string | undefined> {
-  if (disk === undefined) return undefined;
-  const seconds = 0.5 + 3 * random();
-  const isHung = disk.freeze();
-  await sleep(seconds * 1000);
-  disk.thaw();
-  return isHung ? `store hung ${seconds.toFixed(1)} s` : undefined;
+/** It lives, its jobs and the store too; its work is given to another all the same. */
+function cutOff(rig: ChaosRig): Fault {
+  const kind = 'worker 2 cut off from the server';
+  return {
+    kind,
+    inject: async (random) => {
+      const seconds = secondsBetween(random, 1, 15);
+      if (!rig.isSecondWorkerAlive) return undefined;
+      rig.link.cut();
+      await sleep(seconds * 1000);
+      rig.link.mend();
+      return `${kind} ${seconds.toFixed(1)} s`;
+    },
+  };
 }
 
 function signal(pid: number, name: NodeJS.Signals): boolean {

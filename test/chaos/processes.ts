@@ -1,9 +1,23 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Pids of all processes whose command line, environment or working folder names `folder`. */
+/** Pids of all processes whose command line or environment names `folder`. */
 export function processesOf(folder: string): number[] {
-  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  return pids.map(Number).filter((pid) => pid !== process.pid && names(pid, folder));
+  return allPids().filter((pid) => pid !== process.pid && names(pid, folder));
+}
+
+/** Pids of the processes that torchrun made of the job in `folder`. */
+export function ranksOf(folder: string): number[] {
+  return allPids().filter((pid) => {
+    const isRank = /(^|\0)RANK=\d/.test(readProc(pid, 'environ'));
+    const command = readProc(pid, 'cmdline');
+    return isRank && command.includes(folder) && !command.includes('torch.distributed');
+  });
+}
+
+function allPids(): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
 }
 
 function names(pid: number, folder: string): boolean {

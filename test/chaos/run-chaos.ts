@@ -3,11 +3,14 @@ import { seededRandom } from '../../selection/random.ts';
 import { ChaosRig } from './chaos-rig.ts';
 import { countTwice, findFaults, outputsOf, type Outputs, type Twice } from './checks.ts';
 import type { ChaosShape } from './chaos-spec.ts';
-import { FaultDeck, type Injected } from './faults.ts';
+import { FaultDeck, faultsOf, type Injected } from './faults.ts';
+import type { Place } from './place.ts';
 
 export interface ChaosOptions {
   shape: ChaosShape;
   seed: number;
+  /** Where the store is. */
+  store: Place['kind'];
   /** Faults to inject; then the run is left alone. */
   faults: number;
   /** Kinds of faults to take; all when absent. */
@@ -17,18 +20,20 @@ export interface ChaosOptions {
 
 export interface ChaosResult {
   seed: number;
+  store: Place['kind'];
+  /** False where this host cannot disturb the store. */
+  isStoreDisturbed: boolean;
   seconds: number;
   injected: Injected[];
   twice: Twice;
   outputs: Outputs;
   /** What does not hold that should. */
   faults: string[];
-  hasDisk: boolean;
 }
 
 /** The pipeline with nobody in the way: what every disturbed run must make too. */
 export async function runCalm(shape: ChaosShape, limitSeconds: number): Promise<Outputs> {
-  const rig = await ChaosRig.open(shape, { hasDisk: false });
+  const rig = await ChaosRig.open(shape, { kind: 'disk', isDisturbed: false });
   try {
     rig.startCommandLine();
     const until = Date.now() + limitSeconds * 1000;
@@ -42,10 +47,11 @@ export async function runCalm(shape: ChaosShape, limitSeconds: number): Promise<
 
 /** One disturbed run: faults at random until there were enough, then whatever must hold is looked at. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
-  const { shape, seed, faults, limitSeconds } = options;
-  const rig = await ChaosRig.open(shape, { hasDisk: true });
+  const { shape, seed, faults, limitSeconds, store, only } = options;
+  const rig = await ChaosRig.open(shape, { kind: store, isDisturbed: true });
   const random = seededRandom(seed);
-  const deck = new FaultDeck(random, options.only);
+  const kinds = faultsOf(rig).filter(({ kind }) => only?.includes(kind) ?? true);
+  const deck = new FaultDeck(kinds, random);
   const startedAt = Date.now();
   const seconds = (): number => (Date.now() - startedAt) / 1000;
   const injected: Injected[] = [];
@@ -57,21 +63,15 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       if (injected.length >= faults || isDone(rig)) continue;
       const at = Math.round(seconds());
       const training = rig.training().length;
-      const done = await deck.injectOne(rig);
+      const done = await deck.injectOne();
       if (done !== undefined) injected.push({ at, training, ...done });
     }
+    const took = seconds();
     await rig.stopSecondWorker();
     const twice = countTwice(rig, injected.length);
     const { outputs, found } = await lookAtEnd(rig, twice, limitSeconds);
-    return {
-      seed,
-      seconds: seconds(),
-      injected,
-      twice,
-      outputs,
-      faults: found,
-      hasDisk: rig.disk !== undefined,
-    };
+    const isStoreDisturbed = rig.place.faults.length > 0;
+    return { seed, store, isStoreDisturbed, seconds: took, injected, twice, outputs, faults: found };
   } finally {
     clearInterval(keeper);
     await rig.close();

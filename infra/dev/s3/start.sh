@@ -54,8 +54,7 @@ echo $! > run/osd.pid
 osd_is_up() { ceph "${conf[@]}" --connect-timeout 10 osd stat | grep -q '1 up'; }
 until_it run/osd.out osd osd_is_up
 
-setsid radosgw "${conf[@]}" -n client.admin -f > run/rgw.out 2>&1 &
-echo $! > run/rgw.pid
+"$here/gateway.sh" "$dir"
 until_it run/rgw.out rgw curl -s -o /dev/null "http://127.0.0.1:$s3_port/"
 radosgw-admin "${conf[@]}" -n client.admin user create --uid fretsaw --display-name fretsaw \
   --access-key fretsaw-test --secret fretsaw-secret > run/user.out 2>&1 || fail 'no user' run/user.out
