@@ -226,13 +226,26 @@ Example:
   },
   {
     name: 'costs',
-    summary: 'fit the cost model to throughputs that you measured',
-    usage: 'fretsaw costs fit <points.csv>',
-    details: `Columns: name, config (a config.json beside the file), hardware, gpus, input_tokens, output_tokens,
+    summary:
+      'what other layouts of a stage would cost; the cost model fitted to throughputs that you measured',
+    usage:
+      'fretsaw costs layout <spec> <stage> [--gpus <n,..>] [--shard <n,..>] [--context <n,..>] [--micro-batch <n,..>] [--recompute <0,1>] [--tensor-parallel <n,..>]\n       fretsaw costs fit <points.csv>',
+    details: `layout: memory a GPU, GPU hours and wall time of a stage for every combination of what is given; what is not, as
+the spec has it. Hours are of H100s. Options beside --profile, --param and --price, which are those of plan:
+  --gpus <n,..>             GPUs in all
+  --shard <n,..>            GPUs that hold one copy of weights and moments together (fully_shard); more hold copies.
+                            Fretsaw's own training shards over all
+  --context <n,..>          GPUs that share a sequence (context_parallel)
+  --micro-batch <n,..>      sequences at once on a GPU, or on those that share one
+  --recompute <0,1>         recompute_activations
+  --tensor-parallel <n,..>  GPUs of a server that writes answers
+
+fit: columns are name, config (a config.json beside the file), hardware, gpus, input_tokens, output_tokens,
 kv (fp8 or bf16), tokens_per_second; if wanted tensor_parallel, expert_parallel, concurrency, uncertainty.
 Prints the engine for the setting \`engine\` of a select stage, and how far off held-out points are.
 
-Example:
+Examples:
+  fretsaw costs layout specs/gpt-oss-puzzle-88b.yaml distill --shard 8,64 --context 2,4,8
   fretsaw costs fit points.csv
 `,
     load: () => import('./costs.ts'),
@@ -248,6 +261,7 @@ Options:
   --port <n>              8000; 0 takes a free one
   --name <model>          what clients call the model; the argument when absent
   --threads <n>           of ONNX Runtime (1)
+  --provider <cpu|cuda>   what runs the graph (cpu)
   --batch <n>             answers in progress at once (16)
   --queue <n>             requests that may wait; a further one is told 429 (256)
   --max-new-tokens <n>    cap of an answer whose request names none (512)

@@ -7,24 +7,34 @@ import { writeEngine } from '../costs/engine-document.ts';
 import { fitEngine, type EngineFit } from '../costs/fit.ts';
 import { parseJson } from '../costs/json-reader.ts';
 import { parseMeasuredPoints } from '../costs/measured-points.ts';
-import { exitCodes, UsageError, type Command } from './command.ts';
+import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
 import { columns } from './table.ts';
 
-/** `fretsaw costs fit <points.csv>`: what the user's own engine makes of the hardware, from measured points. */
+/** `fretsaw costs fit` and `fretsaw costs layout`. */
 export const command: Command = {
-  run({ args, cwd, terminal, json }) {
-    const { positionals } = parseArgs({ args, allowPositionals: true, options: {} });
-    const [action, file, ...more] = positionals;
-    if (action !== 'fit' || file === undefined || more.length > 0)
-      throw new UsageError('expected `fit` and one CSV file of measured points');
-    const path = resolve(cwd, file);
-    const points = parseMeasuredPoints(readText(path), file, modelReader(dirname(path)));
-    const fit = fitEngine(points);
-    const engine = writeEngine(fit);
-    terminal.out(json ? `${JSON.stringify({ engine, points: fit.ratios })}\n` : describe(fit, engine));
-    return Promise.resolve(exitCodes.ok);
+  async run(invocation) {
+    const [action, ...args] = invocation.args;
+    if (action === 'fit') return fit({ ...invocation, args });
+    if (action === 'layout') {
+      const { layout } = await import('./costs-layout.ts');
+      return layout({ ...invocation, args });
+    }
+    throw new UsageError('expected `fit` and a CSV file of measured points, or `layout`, a spec and a stage');
   },
 };
+
+/** `fretsaw costs fit <points.csv>`: what the user's own engine makes of the hardware, from measured points. */
+function fit({ args, cwd, terminal, json }: Invocation): number {
+  const { positionals } = parseArgs({ args, allowPositionals: true, options: {} });
+  const [file, ...more] = positionals;
+  if (file === undefined || more.length > 0) throw new UsageError('expected one CSV file of measured points');
+  const path = resolve(cwd, file);
+  const points = parseMeasuredPoints(readText(path), file, modelReader(dirname(path)));
+  const found = fitEngine(points);
+  const engine = writeEngine(found);
+  terminal.out(json ? `${JSON.stringify({ engine, points: found.ratios })}\n` : describe(found, engine));
+  return exitCodes.ok;
+}
 
 function modelReader(folder: string): (config: string) => ModelShape {
   const known = new Map<string, ModelShape>();

@@ -7,7 +7,7 @@ import type { Resolution, ResolvedStage, Why } from '../compiler/resolve.ts';
 import type { Json } from '../core/canonical-json.ts';
 import { isDigest, shortDigest } from '../core/digest.ts';
 import { unreachable } from '../core/result.ts';
-import { idealEngine } from '../costs/engine-model.ts';
+import { usableBytes } from '../costs/engine-model.ts';
 import { gibibyte } from '../costs/geometry.ts';
 import { hardware } from '../costs/hardware.ts';
 import type { Range, Work } from '../kinds/kind.ts';
@@ -55,9 +55,8 @@ export function planText(
 /** FLOPs and memory of each GPU; a star where that is more than an 80 GB GPU gives an engine. */
 function workCells(work: Work | null): string[] {
   if (work === null) return ['', ''];
-  const { memoryBytes } = hardware['h100-sxm'];
   const total = work.memory['total'] ?? 0;
-  const star = total > memoryBytes * idealEngine.memoryShare ? ' *' : '';
+  const star = total > usableBytes(hardware['h100-sxm']) ? ' *' : '';
   return [work.flops.toExponential(1), `${rounded(total / gibibyte)} GiB${star}`];
 }
 

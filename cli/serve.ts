@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
+import type { ExecutionProvider } from '../evaluation/onnx/decoder-graph.ts';
 import { startServer } from '../evaluation/server/openai-server.ts';
 import { homePaths, openHomeStore } from '../workers/home.ts';
 import { exitCodes, UsageError, type Command } from './command.ts';
@@ -24,6 +25,7 @@ export const command: Command = {
       batchSize: whole(values.batch, '--batch', 1),
       queueSize: whole(values.queue, '--queue', 0),
       maxNewTokens: whole(values['max-new-tokens'], '--max-new-tokens', 1),
+      provider: providerNamed(values.provider),
     });
     const about = { url: server.url, model: values.name ?? name, digest: servable.digest };
     terminal.out(json ? `${JSON.stringify(about)}\n` : describe(about));
@@ -40,6 +42,7 @@ const options = {
   batch: { type: 'string', default: '16' },
   queue: { type: 'string', default: '256' },
   'max-new-tokens': { type: 'string', default: '512' },
+  provider: { type: 'string', default: 'cpu' },
   name: { type: 'string' },
 } as const;
 
@@ -50,6 +53,11 @@ function describe({ url, model, digest }: { url: string; model: string; digest: 
     `  curl ${url}/v1/chat/completions -H 'content-type: application/json' -d '${body}'`,
     '',
   ].join('\n');
+}
+
+function providerNamed(text: string): ExecutionProvider {
+  if (text === 'cpu' || text === 'cuda') return text;
+  throw new UsageError(`--provider: expected cpu or cuda, found ${text}`);
 }
 
 function whole(text: string, option: string, least: number): number {

@@ -77,13 +77,15 @@ export function workOf(stage: PlannedStage, sizes: Sizes | undefined): Work | nu
   return kindNamed(stage.kind).work?.(estimateInput(stage, sizes)) ?? null;
 }
 
-function estimateInput(stage: PlannedStage, sizes: Sizes | undefined): EstimateInput {
-  const { cpus, gpus, micro_batch, memory_gib, context_parallel } = stage.resources;
+/** What a kind's estimate is made from. */
+export function estimateInput(stage: PlannedStage, sizes: Sizes | undefined): EstimateInput {
+  const { cpus, gpus, micro_batch, memory_gib, context_parallel, recompute_activations } = stage.resources;
   const resources = {
     cpus,
     gpus,
     ...(micro_batch === undefined ? {} : { micro_batch }),
     ...(context_parallel === undefined ? {} : { context_parallel }),
+    ...(recompute_activations === undefined ? {} : { recompute_activations }),
     ...(memory_gib === undefined ? {} : { memory_gib }),
   };
   return { with: stage.with, resources, ...sizes?.(stage) };

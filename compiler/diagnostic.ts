@@ -34,6 +34,7 @@ export const diagnosticCodes = [
   'UNKNOWN_OUTPUT',
   'INPUT_TYPE',
   'CYCLE',
+  'BAD_LAYOUT',
   // Legs.
   'BAD_MATRIX',
   'UNKNOWN_LEG',

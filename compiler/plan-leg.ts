@@ -1,6 +1,7 @@
 import type { Json } from '../core/canonical-json.ts';
 import { outputsOf, type Outputs } from '../kinds/kind.ts';
 import { bindInputs, type Surroundings } from './bind-inputs.ts';
+import { checkLayout } from './check-layout.ts';
 import { checkMap, checkSetting } from './check-settings.ts';
 import { substitute, type Scope } from './expressions.ts';
 import { approveSetting, budgetSetting, resourcesSetting, retrySetting } from './how-settings.ts';
@@ -61,6 +62,10 @@ export function planLeg(context: LegContext, declared: DeclaredLeg | undefined):
   );
   const how = readHow(context);
   if (stage.kind === undefined || declared === undefined) return undefined;
+  checkLayout(
+    { name: leg.name, kind: stage.kind, settings: declared.settings, resources: how.resources },
+    { faults: around.faults, place: stage.how.get('resources')?.place ?? stage.place },
+  );
   return {
     name: leg.name,
     kind: stage.kind.name,

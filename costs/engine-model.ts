@@ -1,3 +1,5 @@
+import type { Hardware } from './hardware.ts';
+
 /** What a serving engine makes of the hardware: `idealEngine` is the peak, `fittedEngine` what vLLM reaches. */
 export interface EngineModel {
   /** Share of memory bandwidth reached when weights are read. */
@@ -28,6 +30,11 @@ export const idealEngine: EngineModel = {
   linkEfficiency: 0.7,
   stepSeconds: 0,
 };
+
+/** Bytes of a GPU's memory that an engine may take: the driver and fragments need the rest. */
+export function usableBytes({ memoryBytes }: Hardware, { memoryShare }: EngineModel = idealEngine): number {
+  return memoryBytes * memoryShare;
+}
 
 /** `fitEngine` on all four published points (test/costs/fit.test.ts holds it to that): vLLM on H100. */
 export const fittedEngine: EngineModel = {

@@ -10,8 +10,12 @@ export interface Hardware {
   memoryBandwidth: number;
   /** FLOP a second, dense bf16. */
   flops: number;
-  /** Bytes a second to the other GPUs, each way. */
+  /** Bytes a second to the other GPUs of its node, each way. */
   linkBandwidth: number;
+  /** GPUs of a node. */
+  nodeGpus: number;
+  /** Bytes a second to GPUs of other nodes, each way. */
+  networkBandwidth: number;
 }
 
 export const hardwareNames = ['h100-sxm', 'h200-sxm', 'b200-sxm'] as const;
@@ -30,5 +34,7 @@ function fromData(data: typeof h100): Hardware {
     memoryBandwidth: data.memory_bandwidth,
     flops: data.flops_bf16,
     linkBandwidth: data.link_bandwidth,
+    nodeGpus: data.node_gpus,
+    networkBandwidth: data.network_bandwidth,
   };
 }

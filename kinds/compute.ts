@@ -1,8 +1,11 @@
-import { idealEngine } from '../costs/engine-model.ts';
-import { gibibyte, modelSize } from '../costs/geometry.ts';
+import { fittedEngine, predictionBand } from '../costs/engine-model.ts';
+import { generation, generationMemory, withPlainExperts } from '../costs/generation.ts';
+import { gibibyte } from '../costs/geometry.ts';
 import { hardware } from '../costs/hardware.ts';
-import { forwardFlops, trainingFlops, trainingMemory } from '../costs/training.ts';
-import { numberIn, type EstimateInput, type Range, type Work } from './kind.ts';
+import type { Serving } from '../costs/roofline.ts';
+import { trainingTime, type Utilisation } from '../costs/training-time.ts';
+import { forwardFlops, trainingFlops, trainingMemory, type Layout } from '../costs/training.ts';
+import { numberIn, type EstimateInput, type Range, type Settings, type Work } from './kind.ts';
 
 /**
  * Sustained FLOP/s of one device, as a band. GPU: H100 SXM peak 989e12 bf16, of which training of
@@ -68,12 +71,6 @@ export function rowTokens({ data }: EstimateInput): number {
   return data === undefined || data.examples === 0 ? 1 : Math.max(1, data.tokens / data.examples);
 }
 
-/** Decoding `tokens` at most; answers end earlier, often after a tenth. */
-export function decodeCost(input: EstimateInput, tokens: number | undefined): Range | undefined {
-  const cost = tokensCost(input, tokens, { flopsPerParameter: forward, phase: 'decode' });
-  return cost === undefined ? undefined : { low: cost.low / 10, high: cost.high };
-}
-
 export function productOf(input: EstimateInput, names: readonly string[]): number | undefined {
   let product = 1;
   for (const name of names) {
@@ -84,36 +81,61 @@ export function productOf(input: EstimateInput, names: readonly string[]): numbe
   return product;
 }
 
-/** Training of this many tokens in sequences of a length, all GPUs of the stage sharding one copy. */
+export interface Training {
+  sequenceTokens: number;
+  hasTeacher: boolean;
+  /** Positions whose logits are whole at once. */
+  logitChunk: number;
+}
+
+/** Training of this many tokens in sequences of a length, in the layout that `resources` names. */
 export function trainingWork(
   input: EstimateInput,
   tokens: number | undefined,
-  given: { sequenceTokens: number; hasTeacher: boolean; logitChunk: number },
+  given: Training,
 ): Work | undefined {
   const { model, resources } = input;
   if (model?.shape === undefined || tokens === undefined || resources.gpus === 0) return undefined;
-  const teacher = given.hasTeacher ? model.shape : undefined;
-  const { total, ...parts } = trainingMemory(
-    model.shape,
-    {
-      gpus: resources.gpus,
-      context: resources.context_parallel ?? 1,
-      expert: 1,
-      microBatch: resources.micro_batch ?? 1,
-      sequenceTokens: given.sequenceTokens,
-      logitChunk: given.logitChunk,
-    },
+  const { shape } = model;
+  const teacher = given.hasTeacher ? shape : undefined;
+  const layout = layoutOf(input, given);
+  const { total, ...parts } = trainingMemory(shape, layout, teacher);
+  const { low, high } = trainingTime(shape, layout, {
+    hardware: gpu,
+    utilisation,
     teacher,
-  );
-  const flops = tokens * trainingFlops(model.shape, given.sequenceTokens, teacher);
-  return { flops, memory: { ...parts, total } };
+  }).gpuSecondsPerToken;
+  return {
+    flops: tokens * trainingFlops(shape, layout, teacher),
+    memory: { ...parts, total },
+    seconds: { low: tokens * low, high: tokens * high },
+  };
 }
 
-/** Device seconds of work on GPUs at the share of peak that such work reaches. */
+/** Everything is sharded over all GPUs of the stage, as the engine does, unless another layout is asked about. */
+export function layoutOf({ resources }: EstimateInput, given: Training): Layout {
+  return {
+    gpus: resources.gpus,
+    shard: resources.shard ?? resources.gpus,
+    context: resources.context_parallel ?? 1,
+    expert: 1,
+    microBatch: resources.micro_batch ?? 1,
+    sequenceTokens: given.sequenceTokens,
+    logitChunk: given.logitChunk,
+    isRecomputed: resources.recompute_activations === 1,
+    expertChunk,
+  };
+}
+
+/** The engine's own (methods/distill/experts.py, TOKENS_AT_ONCE). */
+export const expertChunk = 65_536;
+
+/** Arithmetic of GPUs at the share of peak that it reaches in training. */
+const utilisation: Utilisation = { best: 0.45, worst: 0.1 };
+
+/** Device seconds of work on GPUs; undefined where no formula knows the work. */
 export function workCost(work: Work | undefined): Range | undefined {
-  if (work === undefined) return undefined;
-  const { low, high } = sustained.gpu.dense;
-  return { low: work.flops / high, high: work.flops / low };
+  return work?.seconds;
 }
 
 /** `passes` forward passes over tokens, the model streamed from disk within a budget of memory. */
@@ -125,31 +147,80 @@ export function scoringWork(
   const { model, resources } = input;
   if (model?.shape === undefined || tokens === undefined || resources.gpus === 0) return undefined;
   const total = (resources.memory_gib ?? defaultScoringGib) * gibibyte;
-  return {
-    flops: tokens * given.passes * forwardFlops(model.shape, given.sequenceTokens),
-    memory: { total },
-  };
+  const flops = tokens * given.passes * forwardFlops(model.shape, given.sequenceTokens);
+  const { low, high } = sustained.gpu.dense;
+  return { flops, memory: { total }, seconds: { low: flops / high, high: flops / low } };
 }
 
 /** The engine's own default (methods/score/budget.py). */
-const defaultScoringGib = 4;
+export const defaultScoringGib = 4;
 
-/** Decoding on servers of eight GPUs or fewer: weights, and all the cache that there is room for. */
+export interface Decoding {
+  /** Longest answer. Prompts are left out: how long they are is not known before they are made. */
+  outputTokens: number;
+  /** Answers in progress at once in an engine that makes no batches of its own. */
+  batch: number;
+  engine: RolloutEngine;
+  /** Answers end earlier: what share of their cap they may come down to. */
+  shortest: number;
+}
+
+/** transformers: a whole copy on every GPU, experts as bf16; vllm, server: vLLM on a node's GPUs, experts as stored. */
+export type RolloutEngine = 'transformers' | 'vllm' | 'server';
+
+/** By `rollout` of a stage that writes answers. */
+export function rolloutEngine({ rollout }: Settings): RolloutEngine {
+  const named = typeof rollout === 'object' && rollout !== null && 'engine' in rollout ? rollout.engine : '';
+  return named === 'vllm' || named === 'server' ? named : 'transformers';
+}
+
+/** Decoding of at most this many tokens, by the roofline as fitted to vLLM; what transformers makes of it is at best that. */
 export function decodingWork(
   input: EstimateInput,
   tokens: number | undefined,
-  outputTokens: number,
+  given: Decoding,
 ): Work | undefined {
   const { model, resources } = input;
   if (model?.shape === undefined || tokens === undefined || resources.gpus === 0) return undefined;
-  const gpus = Math.min(resources.gpus, gpusOfServer);
-  const weights = modelSize(model.shape).bytes / gpus;
-  const total = serverGpu.memoryBytes * idealEngine.memoryShare;
+  const isPlain = given.engine === 'transformers';
+  const shape = isPlain ? withPlainExperts(model.shape) : model.shape;
+  const serving = servingOf(resources, given);
+  const flops = tokens * forwardFlops(model.shape, given.outputTokens);
+  const found = generation(shape, serving, isPlain ? given.batch : undefined);
+  if (found === undefined)
+    return { flops, memory: { ...generationMemory(shape, serving, 1) }, seconds: undefined };
+  const seconds = tokens * found.gpuSecondsPerToken;
+  const { worst } = predictionBand;
+  const high = seconds * (1 + worst);
   return {
-    flops: tokens * forwardFlops(model.shape, outputTokens),
-    memory: { weights, cache: Math.max(0, total - weights), total: Math.max(weights, total) },
+    flops,
+    memory: { ...found.memory },
+    seconds: {
+      low: seconds * (1 - worst) * given.shortest,
+      high: isPlain ? Math.max(high, flops / sustained.gpu.decode.low) : high,
+    },
   };
 }
 
-const gpusOfServer = 8;
-const serverGpu = hardware['h100-sxm'];
+function servingOf(resources: EstimateInput['resources'], { engine, outputTokens }: Decoding): Serving {
+  const ofNode = resources.tensor_parallel ?? Math.min(resources.gpus, gpu.nodeGpus);
+  return {
+    ...{ hardware: gpu, engine: fittedEngine, gpus: engine === 'transformers' ? 1 : ofNode },
+    ...{ expertParallel: 1, replicas: 1, inputTokens: 0, outputTokens, kvElementBytes: 2 },
+  };
+}
+
+/** What decoding costs; where no formula knows the work, at the share of peak that decoding reaches. */
+export function decodingCost(
+  input: EstimateInput,
+  tokens: number | undefined,
+  given: Decoding,
+): Range | undefined {
+  const work = decodingWork(input, tokens, given);
+  if (work !== undefined) return work.seconds;
+  const cost = tokensCost(input, tokens, { flopsPerParameter: forward, phase: 'decode' });
+  return cost === undefined ? undefined : { low: cost.low * given.shortest, high: cost.high };
+}
+
+/** Costs are told in hours of this GPU. */
+const gpu = hardware['h100-sxm'];

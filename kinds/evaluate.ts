@@ -1,5 +1,5 @@
-import { decodeCost } from './compute.ts';
-import type { Kind } from './kind.ts';
+import { decodingCost, type Decoding } from './compute.ts';
+import { numberIn, type EstimateInput, type Kind } from './kind.ts';
 import { effort } from './prepare.ts';
 import { choice, integer, list, number, record, seed, settings, text } from './setting.ts';
 
@@ -54,17 +54,30 @@ export const evaluateKind: Kind = {
   runner: 'node',
   deterministic: 'cpu',
   code: { python: [], typescript: ['activities/evaluate-job.ts'] },
-  estimate: (input) => {
-    const { efforts, max_new_tokens: caps } = input.with;
-    if (input.data === undefined || !Array.isArray(efforts) || typeof caps !== 'object' || caps === null)
-      return undefined;
-    const longest = Object.entries(caps).flatMap(([name, tokens]) =>
-      typeof tokens === 'number' && efforts.includes(name) ? [tokens] : [],
-    );
-    const perEffort = Math.ceil(input.data.examples / Math.max(1, efforts.length));
-    return decodeCost(
-      input,
-      longest.reduce((sum, tokens) => sum + tokens * perEffort, 0),
-    );
-  },
+  estimate: (input) => decodingCost(input, tokensOf(input), decodingOf(input)),
 };
+
+function longestOf({ with: settings }: EstimateInput): number[] {
+  const { efforts, max_new_tokens: caps } = settings;
+  if (!Array.isArray(efforts) || typeof caps !== 'object' || caps === null) return [];
+  return Object.entries(caps).flatMap(([name, tokens]) =>
+    typeof tokens === 'number' && efforts.includes(name) ? [tokens] : [],
+  );
+}
+
+function tokensOf(input: EstimateInput): number | undefined {
+  const longest = longestOf(input);
+  if (input.data === undefined || longest.length === 0) return undefined;
+  const perEffort = Math.ceil(input.data.examples / longest.length);
+  return longest.reduce((sum, tokens) => sum + tokens * perEffort, 0);
+}
+
+/** Exported models decode in this process, each GPU a whole copy; servers take a node's GPUs. */
+function decodingOf(input: EstimateInput): Decoding {
+  return {
+    outputTokens: Math.max(1, ...longestOf(input)),
+    batch: numberIn(input.with, 'batch_size') ?? 1,
+    engine: input.with['runner'] === 'endpoint' ? 'server' : 'transformers',
+    shortest: 1 / 10,
+  };
+}

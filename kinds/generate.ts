@@ -1,5 +1,5 @@
-import { decodeCost, decodingWork, productOf } from './compute.ts';
-import { numberIn, type Kind } from './kind.ts';
+import { decodingCost, decodingWork, productOf, rolloutEngine, type Decoding } from './compute.ts';
+import { numberIn, type EstimateInput, type Kind } from './kind.ts';
 import { effort } from './prepare.ts';
 import { rollout } from './rollout.ts';
 import { integer, number, seed, settings } from './setting.ts';
@@ -52,16 +52,20 @@ export const generateKind: Kind = {
   runner: 'engine',
   deterministic: 'cpu',
   code: { python: ['fretsaw_engine.stages.generate'], typescript: [] },
-  estimate: (input) => {
-    const tokens = productOf(input, ['samples_per_prompt', 'max_new_tokens']);
-    return decodeCost(
-      input,
-      tokens === undefined || input.data === undefined ? undefined : tokens * input.data.examples,
-    );
-  },
-  work: (input) => {
-    const tokens = productOf(input, ['samples_per_prompt', 'max_new_tokens']);
-    if (tokens === undefined || input.data === undefined) return undefined;
-    return decodingWork(input, tokens * input.data.examples, numberIn(input.with, 'max_new_tokens') ?? 1);
-  },
+  estimate: (input) => decodingCost(input, tokensOf(input), decodingOf(input)),
+  work: (input) => decodingWork(input, tokensOf(input), decodingOf(input)),
 };
+
+function tokensOf(input: EstimateInput): number | undefined {
+  const tokens = productOf(input, ['samples_per_prompt', 'max_new_tokens']);
+  return tokens === undefined || input.data === undefined ? undefined : tokens * input.data.examples;
+}
+
+function decodingOf({ with: settings }: EstimateInput): Decoding {
+  return {
+    outputTokens: numberIn(settings, 'max_new_tokens') ?? 1,
+    batch: numberIn(settings, 'batch_size') ?? 1,
+    engine: rolloutEngine(settings),
+    shortest: 1 / 10,
+  };
+}

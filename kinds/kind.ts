@@ -37,6 +37,10 @@ export interface EstimateInput {
     micro_batch?: number;
     memory_gib?: number;
     context_parallel?: number;
+    recompute_activations?: number;
+    /** Only asked about (`fretsaw costs layout`): the engine shards over all GPUs, and serves on a node's. */
+    shard?: number;
+    tensor_parallel?: number;
   };
   /** Size of the model that the stage works on, when it is known. */
   model?: ModelSize;
@@ -58,6 +62,8 @@ export interface Work {
   flops: number;
   /** Bytes each GPU needs, by what for; `total` among them. */
   memory: Readonly<Record<string, number>>;
+  /** GPU seconds; undefined where what is asked for does not fit, so that nothing can be said. */
+  seconds: Range | undefined;
 }
 
 /** Upper bounds, from what was asked for. */

@@ -1,5 +1,16 @@
-import { decodingWork, forward, forwardAndBackward, productOf, tokensCost, trainingWork } from './compute.ts';
-import { numberIn, type Kind } from './kind.ts';
+import {
+  decodingCost,
+  decodingWork,
+  forward,
+  forwardAndBackward,
+  productOf,
+  rolloutEngine,
+  tokensCost,
+  trainingWork,
+  type Decoding,
+  type RolloutEngine,
+} from './compute.ts';
+import { numberIn, type EstimateInput, type Kind, type Work } from './kind.ts';
 import { rollout } from './rollout.ts';
 import { choice, flag, integer, mapOf, number, seed, settings } from './setting.ts';
 
@@ -93,26 +104,63 @@ export const reinforceKind: Kind = {
     return size === undefined || prompts === undefined ? undefined : size * prompts;
   },
   estimate: (input) => {
-    // At most: every answer as long as allowed, decoded, scored by the reference, and trained on.
-    const tokens = productOf(input, ['steps', 'group_size', 'prompts_per_step', 'max_new_tokens']);
-    const decode = tokensCost(input, tokens, { flopsPerParameter: forward, phase: 'decode' });
-    const train = tokensCost(input, tokens, {
-      flopsPerParameter: forward + forwardAndBackward,
-      phase: 'dense',
-    });
+    const tokens = tokensOf(input);
+    const decode = decodingCost(input, tokens, decodingOf(input));
+    const train =
+      trainOf(input)?.seconds ??
+      tokensCost(input, tokens, { flopsPerParameter: forward + forwardAndBackward, phase: 'dense' });
     if (decode === undefined || train === undefined) return undefined;
-    return { low: decode.low / 4 + train.low / 4, high: decode.high + train.high };
+    return { low: decode.low + train.low * shortest, high: decode.high + train.high };
   },
   work: (input) => {
-    const tokens = productOf(input, ['steps', 'group_size', 'prompts_per_step', 'max_new_tokens']);
-    const sequenceTokens = numberIn(input.with, 'max_new_tokens') ?? 1;
-    const train = trainingWork(input, tokens, {
-      sequenceTokens,
-      hasTeacher: false,
-      logitChunk: sequenceTokens,
-    });
-    const decode = decodingWork(input, tokens, sequenceTokens);
+    const train = trainOf(input);
+    const decode = decodingWork(input, tokensOf(input), decodingOf(input));
     if (train === undefined || decode === undefined) return undefined;
-    return { flops: train.flops + decode.flops, memory: train.memory };
+    return {
+      flops: train.flops + decode.flops,
+      memory: memoryBeside(train.memory, decode.memory, rolloutEngine(input.with)),
+      seconds: undefined,
+    };
   },
 };
+
+/** Answers of RL end earlier than their cap, but are meant to be long. */
+const shortest = 1 / 4;
+
+/** At most: every answer as long as allowed. */
+function tokensOf(input: EstimateInput): number | undefined {
+  return productOf(input, ['steps', 'group_size', 'prompts_per_step', 'max_new_tokens']);
+}
+
+/** Logits are never whole: TRL's fused head projects them in tiles (trl/trainer/utils.py, add_fused_lm_head). */
+function trainOf(input: EstimateInput): Work | undefined {
+  const sequenceTokens = numberIn(input.with, 'max_new_tokens') ?? 1;
+  // RL neither shares a sequence over GPUs nor makes activations again, whatever the stage asks for.
+  const resources = { ...input.resources, context_parallel: 1, recompute_activations: 0 };
+  const given = { ...input, resources };
+  return trainingWork(given, tokensOf(input), { sequenceTokens, hasTeacher: false, logitChunk: 0 });
+}
+
+function decodingOf(input: EstimateInput): Decoding {
+  const answers = productOf(input, ['group_size', 'prompts_per_step']) ?? 1;
+  return {
+    outputTokens: numberIn(input.with, 'max_new_tokens') ?? 1,
+    batch: Math.ceil(answers / Math.max(1, input.resources.gpus)),
+    engine: rolloutEngine(input.with),
+    shortest,
+  };
+}
+
+/**
+ * What lies beside the training's own state while answers are written: in this process the whole model and its cache, by vLLM
+ * in this process its copy and cache; a server has GPUs of its own. Training's gathered layers and activations are gone then.
+ */
+function memoryBeside(train: Work['memory'], decode: Work['memory'], engine: RolloutEngine): Work['memory'] {
+  const { total = 0, ...parts } = train;
+  const state = (parts['weights'] ?? 0) + (parts['optimizer'] ?? 0);
+  const rollout = (decode['weights'] ?? 0) + (decode['cache'] ?? 0);
+  if (engine === 'server') return { ...parts, total };
+  // vLLM keeps its weights and cache while training goes on; the process itself lets both go.
+  const together = engine === 'vllm' ? total + rollout : Math.max(total, state + rollout);
+  return { ...parts, rollout, total: together };
+}
