@@ -10,6 +10,8 @@ export interface NewObject {
 export interface Draft {
   readonly sizeBytes: number;
   write(chunk: Uint8Array): Promise<void>;
+  /** At a place of its own, so that parts may come in any order. */
+  writeAt(chunk: Uint8Array, position: number): void;
   /** Gives the space back; harmless after it was published. */
   discard(): Promise<void>;
 }
@@ -53,6 +55,8 @@ export interface ObjectBackend {
   get(name: string, range?: ByteRange): Promise<Uint8Array | undefined>;
   /** Chunks are only valid until the next one is asked for. NOT_FOUND when there is no such object. */
   stream(name: string, range?: ByteRange): AsyncIterable<Uint8Array>;
+  /** A whole object into an empty draft, that of another backend too. NOT_FOUND, DISK_FULL. */
+  copyInto(name: string, draft: Draft): Promise<void>;
   /** Hundreds may be open at once: none may hold its bytes in memory, nor a file handle for long. */
   draft(): Promise<Draft>;
   /** Exactly one of many concurrent creators gets true. */

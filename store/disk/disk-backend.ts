@@ -113,6 +113,9 @@ export function createDiskBackend(root: string): ObjectBackend {
         name,
       ),
     stream: (name, range) => streamFile(pathOf(name), range),
+    async copyInto(name, into) {
+      for await (const chunk of streamFile(pathOf(name))) await into.write(chunk);
+    },
     children: async (folder) => attempt(() => readdirSync(pathOf(folder)), folder) ?? [],
     list: async (folder) => attempt(() => listFiles(root, folder), folder) ?? [],
     async *listInfo(folder) {

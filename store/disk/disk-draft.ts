@@ -44,7 +44,7 @@ export function createDiskDraft(path: string, others: OpenDrafts): DiskDraft {
     },
   };
 
-  function wake(flags: 'ax' | 'a'): number {
+  function wake(flags: 'wx' | 'r+'): number {
     others.open.delete(self);
     for (const other of others.open) {
       if (others.open.size < others.limit) break;
@@ -56,11 +56,11 @@ export function createDiskDraft(path: string, others: OpenDrafts): DiskDraft {
   }
 
   async function append(chunk: Uint8Array): Promise<void> {
-    const open = wake('a');
+    const open = wake('r+');
     isWriting = true;
     try {
-      if (chunk.length <= directBytes) writeAll(open, chunk);
-      else await writeAsync(open, chunk);
+      if (chunk.length <= directBytes) writeAll(open, chunk, sizeBytes);
+      else await writeAsync(open, chunk, sizeBytes);
     } finally {
       isWriting = false;
     }
@@ -80,10 +80,19 @@ export function createDiskDraft(path: string, others: OpenDrafts): DiskDraft {
         throw diskFailure(error, `writing ${path}`);
       }
     },
+    writeAt(chunk, position) {
+      if (isFinished) throw new Error('bug: writing to a finished draft');
+      try {
+        writeAll(wake('r+'), chunk, position);
+        sizeBytes = Math.max(sizeBytes, position + chunk.length);
+      } catch (error) {
+        throw diskFailure(error, `writing ${path}`);
+      }
+    },
     close() {
       if (isFinished) return;
       isFinished = true;
-      fchmodSync(wake('a'), 0o444);
+      fchmodSync(wake('r+'), 0o444);
       self.rest();
     },
     async discard() {
@@ -98,7 +107,7 @@ export function createDiskDraft(path: string, others: OpenDrafts): DiskDraft {
   };
   drafts.add(draft);
   try {
-    wake('ax');
+    wake('wx');
   } catch (error) {
     throw diskFailure(error, `creating ${path}`);
   }
@@ -114,6 +123,9 @@ export function lendDraft(draft: DiskDraft): DiskDraft {
     write: async () => {
       throw new Error('bug: writing to a finished draft');
     },
+    writeAt: () => {
+      throw new Error('bug: writing to a finished draft');
+    },
     close: () => undefined,
     discard: async () => undefined,
   };
@@ -121,14 +133,15 @@ export function lendDraft(draft: DiskDraft): DiskDraft {
   return lent;
 }
 
-function writeAll(descriptor: number, chunk: Uint8Array): void {
-  for (let done = 0; done < chunk.length;) done += writeSync(descriptor, chunk, done);
+function writeAll(descriptor: number, chunk: Uint8Array, position: number): void {
+  for (let done = 0; done < chunk.length;)
+    done += writeSync(descriptor, chunk, done, chunk.length - done, position + done);
 }
 
-async function writeAsync(descriptor: number, chunk: Uint8Array): Promise<void> {
+async function writeAsync(descriptor: number, chunk: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < chunk.length;) {
     done += await new Promise<number>((resolve, reject) => {
-      write(descriptor, chunk, done, chunk.length - done, null, (error, written) => {
+      write(descriptor, chunk, done, chunk.length - done, position + done, (error, written) => {
         if (error === null) resolve(written);
         else reject(error);
       });

@@ -26,7 +26,7 @@ export function createLayeredBackend(remote: ObjectBackend, cache: Cache): Objec
   async function copyHere(name: string): Promise<void> {
     const draft = await cache.disk.draft();
     try {
-      for await (const chunk of remote.stream(name)) await draft.write(chunk);
+      await remote.copyInto(name, draft);
     } catch (error) {
       await draft.discard();
       throw error;
@@ -47,6 +47,7 @@ export function createLayeredBackend(remote: ObjectBackend, cache: Cache): Objec
   return {
     location: remote.location,
     localPath: (name) => cache.use(name),
+    copyInto: (name, draft) => (cache.use(name) === undefined ? remote : cache.disk).copyInto(name, draft),
     head: (name) => remote.head(name),
     headMany: (names) => remote.headMany(names),
     draft: () => cache.disk.draft(),

@@ -5,6 +5,7 @@ import { createDiskDraft, isDiskDraft, type DiskDraft, type OpenDrafts } from '.
 import { makeFolder } from '../disk/make-folder.ts';
 import { inParallel } from '../in-parallel.ts';
 import type { NewObject, ObjectBackend } from '../object-backend.ts';
+import { fetchObject } from './fetch-object.ts';
 import { headObject, headObjects } from './head-many.ts';
 import { listPages, listUploads } from './list-objects.ts';
 import { removeObjects } from './remove-objects.ts';
@@ -94,6 +95,7 @@ export function createS3Backend({ connection, spoolFolder }: S3BackendOptions): 
     headMany: (names) => headObjects(connection, names),
     get: (name, range) => readObject(connection, name, range),
     stream: (name, range) => streamObject(connection, name, range),
+    copyInto: (name, draft) => fetchObject(connection, name, draft),
     async list(folder) {
       const names: string[] = [];
       for await (const { objects } of listPages(connection, { prefix: `${folder}/` }))

@@ -1,6 +1,7 @@
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../../core/errors.ts';
+import { createDirectReads } from './direct-reads.ts';
 import { roleCredentials } from './role-credentials.ts';
 import { faultOf, isAbsent, s3Failure, type S3Fault } from './s3-failure.ts';
 import { nameOfS3, type S3Location } from './s3-location.ts';
@@ -57,11 +58,14 @@ const connectMs = 5000;
 export function connectS3(place: S3Location, options: ConnectionOptions = {}): S3Connection {
   const patience = options.patience ?? usualPatience;
   const prefix = place.prefix === '' ? '' : `${place.prefix}/`;
+  const directReads = createDirectReads(sockets, { connectMs, stallMs: patience.stallMs });
   let opened: Promise<{ sdk: Sdk; client: S3Client }> | undefined;
 
   async function open(): Promise<{ sdk: Sdk; client: S3Client }> {
     const sdk = await import('@aws-sdk/client-s3');
-    return { sdk, client: new sdk.S3Client(await clientConfig(place, { ...options, patience })) };
+    const client = new sdk.S3Client(await clientConfig(place, { ...options, patience }));
+    client.config.requestHandler = directReads.over(client.config.requestHandler);
+    return { sdk, client };
   }
 
   async function attemptOnce<T>(

@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import { digestFromHex, parseDigest } from '../../core/digest.ts';
 import type { StageKey } from '../../core/keys.ts';
-import { closeSync, openSync, statSync, writeSync } from 'node:fs';
-import { streamObject } from '../../store/s3/read-objects.ts';
+import { statSync } from 'node:fs';
+import { createDiskDraft } from '../../store/disk/disk-draft.ts';
+import { fetchObject } from '../../store/s3/fetch-object.ts';
 import { connectS3 } from '../../store/s3/s3-connection.ts';
 import { parseS3Location } from '../../store/s3/s3-location.ts';
 import { uploadParts } from '../../store/s3/upload-parts.ts';
@@ -74,9 +75,9 @@ switch (verb as string) {
     if (verb === 'up')
       await uploadParts({ connection, name: 'objects/one', path, sizeBytes: statSync(path).size });
     else {
-      const file = openSync(path, 'wx');
-      for await (const chunk of streamObject(connection, 'objects/one')) writeSync(file, chunk);
-      closeSync(file);
+      const file = createDiskDraft(path, { limit: 1, open: new Set() });
+      await fetchObject(connection, 'objects/one', file);
+      file.close();
     }
     break;
   }

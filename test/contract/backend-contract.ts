@@ -45,6 +45,26 @@ export function describeBackend(openRig: () => Promise<BackendRig>): void {
     expect(await read(backend.stream('blobs/empty'))).toBe('');
   });
 
+  it('copies a whole object into a draft, whatever its size', async () => {
+    const great = Buffer.from(Array.from({ length: 9 << 20 }, (_, n) => (n * 31) % 251));
+    const objects = {
+      'blobs/none': Buffer.alloc(0),
+      'blobs/few': Buffer.from('0123456789'),
+      'blobs/great': great,
+    };
+    await backend.createMany(Object.entries(objects).map(([name, content]) => ({ name, content })));
+    for (const [name, content] of Object.entries(objects)) {
+      const draft = await backend.draft();
+      await backend.copyInto(name, draft);
+      expect(draft.sizeBytes).toBe(content.length);
+      await backend.createMany([{ name: `${name}-copy`, content: draft }]);
+      expect(Buffer.compare((await backend.get(`${name}-copy`)) ?? Buffer.from('absent'), content)).toBe(0);
+    }
+    const draft = await backend.draft();
+    await expect(backend.copyInto('blobs/absent', draft)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await draft.discard();
+  });
+
   it('tells sizes of many names in their order, however many', async () => {
     const names = Array.from({ length: 300 }, (_, n) => `blobs/${(n * 7919) % 1000}`);
     await backend.createMany(names.map((name) => ({ name, content: bytesOf(name) })));

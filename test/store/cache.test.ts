@@ -31,6 +31,10 @@ function counted(): { remote: ObjectBackend; reads: string[] } {
       reads.push(name);
       return disk.stream(name, range);
     },
+    copyInto: (name, draft) => {
+      reads.push(name);
+      return disk.copyInto(name, draft);
+    },
   };
   return { remote, reads };
 }

@@ -13,6 +13,8 @@ import {
   type FaultProxy,
   type Seen,
 } from '../support/fault-proxy.ts';
+import { mountSmall } from '../support/small-disk.ts';
+import { createDiskDraft } from '../../store/disk/disk-draft.ts';
 import { radosgwIsMissing } from '../support/radosgw.ts';
 import { makeBucket, type Bucket } from '../contract/s3-rig.ts';
 
@@ -105,6 +107,35 @@ describe.skipIf(radosgwIsMissing() !== undefined)('an S3 that fails', { timeout:
     });
     expect(await backend.create('leases/k/1', Buffer.from('same'))).toBe(true);
     expect(await backend.create('leases/k/1', Buffer.from('same'))).toBe(false);
+  });
+
+  it('that breaks off while an object is copied is asked for the rest of the part, and the bytes are right', async () => {
+    const backend = open();
+    await putGreat(backend);
+    const broken = breakFirst(3, ({ method, path }) => method === 'GET' && path.includes('/blobs/'), {
+      kind: 'cut-off',
+    });
+    const draft = await backend.draft();
+    await backend.copyInto('blobs/great', draft);
+    expect(broken()).toBe(3);
+    await backend.createMany([{ name: 'blobs/copy', content: draft }]);
+    expect(Buffer.from((await backend.get('blobs/copy')) ?? []).equals(great)).toBe(true);
+    expect(proxy.rangesSeen.some((range) => !/^bytes=(0|33554432|67108864)-/.test(range))).toBe(true);
+  });
+
+  it('is no matter when it is the disk that is full: that is said at the first try', async (context) => {
+    const disk = mountSmall(folder, 4096);
+    if (disk === undefined) return context.skip('mounting needs root');
+    try {
+      const backend = open();
+      await putGreat(backend);
+      const draft = createDiskDraft(join(disk.path, 'draft'), { limit: 1, open: new Set() });
+      await expect(backend.copyInto('blobs/great', draft)).rejects.toMatchObject({ code: 'DISK_FULL' });
+      expect(proxy.seen.filter(gets)).toHaveLength(1);
+      await draft.discard();
+    } finally {
+      disk.unmount();
+    }
   });
 
   it('in the middle of an upload by parts repeats the part, and the bytes are right', async () => {

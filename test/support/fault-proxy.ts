@@ -32,6 +32,8 @@ export interface FaultProxy {
   endpoint: string;
   /** Every request, in order. */
   seen: Seen[];
+  /** The ranges that were asked for. */
+  rangesSeen: string[];
   /** Asked for each request; undefined passes it on. */
   decide: (seen: Seen) => Fault | undefined;
   close(): Promise<void>;
@@ -43,6 +45,7 @@ export async function openFaultProxy(target: string): Promise<FaultProxy> {
   const proxy: FaultProxy = {
     endpoint: '',
     seen: [],
+    rangesSeen: [],
     decide: () => undefined,
     close: () =>
       new Promise((resolve) => {
@@ -55,6 +58,7 @@ export async function openFaultProxy(target: string): Promise<FaultProxy> {
   const server: Server = createHttp((incoming, outgoing) => {
     const seen = { method: incoming.method ?? '', path: incoming.url ?? '' };
     proxy.seen.push(seen);
+    if (incoming.headers.range !== undefined) proxy.rangesSeen.push(incoming.headers.range);
     const fault = proxy.decide(seen);
     if (fault?.kind === 'answer') answer(outgoing, incoming, fault);
     else if (fault?.kind === 'reset') incoming.socket.resetAndDestroy();
