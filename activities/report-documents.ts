@@ -22,6 +22,8 @@ import type {
   LayerRanking,
   Model,
   Proof,
+  Reference,
+  Shape,
   Size,
   Timing,
   Verdict,
@@ -208,9 +210,7 @@ export function parseVerdict(place: Place): Verdict {
   };
 }
 
-export function parseProof(
-  place: Place,
-): Proof & { parentLayers: { experts: number; window: number | null }[] } {
+export function parseProof(place: Place): Proof & { parentLayers: Shape[] } {
   expectSchema(place, 'fretsaw/selection-proof/v1');
   const at = (name: string): Place => field(place, name);
   return {
@@ -226,26 +226,25 @@ export function parseProof(
       sense: text(field(row, 'sense')),
       limit: number(field(row, 'limit')),
       used: number(field(row, 'used')),
+      slack: optional(field(row, 'slack'), number),
       shadowPrice: number(field(row, 'shadowPrice')),
+      tighter: numberOrNothing(field(row, 'tighter1Percent')),
+      looser: numberOrNothing(field(row, 'looser1Percent')),
     }))(at('constraints')),
     baselines: readBaselines(at('baselines')),
     grid: withDefault(at('grid'), list(readGrid), []).flatMap((entry) => entry ?? []),
     pareto: optional(at('pareto'), orNull(readPareto)) ?? undefined,
     layers: withDefault(at('layers'), list(readReason), []),
+    chosen: withDefault(at('layers'), list(readShape), []),
+    alternatives: withDefault(at('alternatives'), list(readAlternative), []),
+    references: withDefault(at('references'), list(readReference), []),
     size: optional(at('size'), (size) => ({
       parent: readSize(field(size, 'parent')),
       child: readSize(field(size, 'child')),
     })),
     kv: withDefault(at('kv'), list(readKv), []),
     scenarios: withDefault(at('scenarios'), list(readScenario), []).flatMap((entry) => entry ?? []),
-    parentLayers: withDefault(
-      at('parentLayers'),
-      list((layer) => ({
-        experts: number(field(layer, 'experts')),
-        window: orNull(number)(field(layer, 'window')),
-      })),
-      [],
-    ),
+    parentLayers: withDefault(at('parentLayers'), list(readShape), []),
   };
 }
 
@@ -282,10 +281,45 @@ function readPareto(place: Place): NonNullable<Proof['pareto']> {
 
 function readReason(place: Place): Proof['layers'][number] {
   return {
-    stability: optional(field(place, 'stability'), orNull(number)) ?? undefined,
+    stability: numberOrNothing(field(place, 'stability')),
     pays: optional(field(place, 'pays'), orNull(text)) ?? undefined,
-    givenUp: optional(field(place, 'givenUp'), number),
+    keepingAll: numberOrNothing(field(place, 'keepingAll')),
+    flipsTo: optional(field(place, 'flipsTo'), orNull(readShape)) ?? undefined,
   };
+}
+
+function readShape(place: Place): Shape {
+  return { experts: number(field(place, 'experts')), window: orNull(number)(field(place, 'window')) };
+}
+
+function readAlternative(place: Place): Proof['alternatives'][number] {
+  return { value: number(field(place, 'value')), layers: list(readShape)(field(place, 'layers')) };
+}
+
+function readReference(place: Place): Reference {
+  return {
+    name: text(field(place, 'name')),
+    value: numberOrNothing(field(place, 'value')),
+    missing: list(text)(field(place, 'missing')),
+    gains: list(readGain)(field(place, 'gains')),
+    sameBudget:
+      optional(
+        field(place, 'sameBudget'),
+        orNull((best: Place) => ({
+          value: number(field(best, 'value')),
+          layersUnlike: number(field(best, 'layersUnlike')),
+          gains: list(readGain)(field(best, 'gains')),
+        })),
+      ) ?? undefined,
+  };
+}
+
+function readGain(place: Place): Reference['gains'][number] {
+  return { name: text(field(place, 'name')), ratio: numberOrNothing(field(place, 'ratio')) };
+}
+
+function numberOrNothing(place: Place): number | undefined {
+  return optional(place, orNull(number)) ?? undefined;
 }
 
 function readSize(place: Place): Size {

@@ -28,7 +28,7 @@ const inputs: Inputs = {
 
 export const reportKind: Kind = {
   name: 'report',
-  version: 3,
+  version: 4,
   summary:
     'Accuracy, retention, lengths, efficiency, the layer map and the curves, as HTML, Markdown and JSON.',
   example:

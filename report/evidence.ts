@@ -118,17 +118,49 @@ export interface Proof {
     sense: string;
     limit: number;
     used: number;
+    /** What is left of the limit. */
+    slack: number | undefined;
     shadowPrice: number;
+    /** Best score with the limit 1 % tighter and looser; undefined where nothing fits, or a limit is a count. */
+    tighter: number | undefined;
+    looser: number | undefined;
   }[];
   baselines: { name: string; value: number }[];
   grid: { multiple: number; value: number }[];
   pareto:
     | { constraint: string; unit: string; points: { limit: number; value: number; used: number }[] }
     | undefined;
-  layers: { stability: number | undefined; pays: string | undefined; givenUp: number | undefined }[];
+  layers: {
+    stability: number | undefined;
+    pays: string | undefined;
+    /** By how much the best whole score rises if the layer must keep all; undefined where nothing fits then. */
+    keepingAll: number | undefined;
+    flipsTo: Shape | undefined;
+  }[];
+  /** The next best selections, each unlike all before it. */
+  alternatives: { value: number; layers: Shape[] }[];
+  /** What the selection itself chose, by layer. */
+  chosen: Shape[];
+  references: Reference[];
   size: { parent: Size; child: Size } | undefined;
   kv: { context: number; parent: number; child: number }[];
   scenarios: { name: string; hardware: string; gpus: number; ratio: number; worst: number; mean: number }[];
+}
+
+export interface Shape {
+  experts: number;
+  window: number | null;
+}
+
+/** Another architecture beside the selection, and the best selection at what it uses. */
+export interface Reference {
+  name: string;
+  /** Undefined where it has a choice that was not scored. */
+  value: number | undefined;
+  missing: string[];
+  gains: { name: string; ratio: number | undefined }[];
+  sameBudget:
+    { value: number; layersUnlike: number; gains: { name: string; ratio: number | undefined }[] } | undefined;
 }
 
 export interface Size {

@@ -65,6 +65,11 @@ export function windowName(window: number | null): string {
   return window === null ? 'full' : grouped(window);
 }
 
+/** 64 experts, window 128 */
+export function shapeName({ experts, window }: { experts: number; window: number | null }): string {
+  return `${experts} experts, ${window === null ? 'full attention' : `window ${grouped(window)}`}`;
+}
+
 function isKnown(value: number | undefined | null): value is number {
   return value !== undefined && value !== null && Number.isFinite(value);
 }

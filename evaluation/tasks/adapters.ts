@@ -78,19 +78,21 @@ export const adapters: Readonly<Record<string, Adapter>> = {
   /**
    * https://huggingface.co/datasets/SciCode1/SciCode: problem_id, required_dependencies, sub_steps (step_number,
    * step_description_prompt, function_header, return_line, test_cases, ground_truth_code). Each step is asked for on top of the
-   * steps before it as their authors wrote them. Steps whose tests compare with `target` need values that are published
-   * apart (test_data.h5, a gigabyte) and are left out: of the published test split that is nearly every step.
+   * steps before it as their authors wrote them; where that code is not published (the test split), the benchmark goes on from
+   * the model's own earlier answers, which is a conversation and no question, and the step is left out. So are steps whose
+   * tests compare with `target`, values that are published apart (test_data.h5, a gigabyte).
    */
   scicode: (row) => {
     const steps = row.records('sub_steps');
     const dependencies = row.text('required_dependencies');
     const before: string[] = [];
-    return steps.flatMap((step) => {
+    return steps.flatMap((step, index) => {
       const header = step.text('function_header');
       const tests = step.texts('test_cases');
       const prelude = [dependencies, ...before].join('\n\n');
+      const missing = before.length < index;
       if (step.has('ground_truth_code')) before.push(step.text('ground_truth_code'));
-      if (tests.some((test) => /\btarget\b/.test(test))) return [];
+      if (missing || tests.some((test) => /\btarget\b/.test(test))) return [];
       const prompt = [
         'Write one Python function in a code block, without examples or tests.',
         step.text('step_description_prompt'),

@@ -2,7 +2,7 @@ import { heatMap } from '../charts/heat-map.ts';
 import { layerMap } from '../charts/layer-map.ts';
 import { lineChart } from '../charts/line-chart.ts';
 import type { Evidence, Layer, LayerCurve, Size } from '../evidence.ts';
-import { bytes, counted, grouped, percent, significant, windowName } from '../figures.ts';
+import { bytes, counted, grouped, percent, shapeName, significant, windowName } from '../figures.ts';
 import { extent } from '../svg.ts';
 import { left, right, type Figure, type Section, type Table } from '../section.ts';
 
@@ -24,7 +24,12 @@ export function layerSection(evidence: Evidence): Section | undefined {
       },
     ],
     tables: [...sizeTables(proof), layerTable(layers, evidence)],
-    notes: [],
+    notes:
+      proof === undefined
+        ? []
+        : [
+            'Keeping all would cost: by how much the whole score rises if that layer must stay the parent’s, all others chosen anew; a dash where nothing would fit.',
+          ],
   };
 }
 
@@ -38,7 +43,9 @@ function layerTable(layers: readonly Layer[], { proof }: Evidence): Table {
       right('window, parent'),
       right('child'),
       left('what pays for the change'),
+      right('keeping all would cost'),
       right('same choice under noise'),
+      left('else most often'),
     ],
     rows: layers.map((layer, index) => {
       const reason = proof?.layers[index];
@@ -53,7 +60,9 @@ function layerTable(layers: readonly Layer[], { proof }: Evidence): Table {
           ? windowName(layer.window)
           : { text: windowName(layer.window), tone: 'strong' },
         reason?.pays ?? '',
+        significant(reason?.keepingAll, 3),
         percent(reason?.stability, 0),
+        reason?.flipsTo === undefined ? '' : shapeName(reason.flipsTo),
       ];
     }),
     isDetail: true,

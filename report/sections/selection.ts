@@ -2,6 +2,7 @@ import { lineChart } from '../charts/line-chart.ts';
 import type { Evidence, Proof } from '../evidence.ts';
 import { fixed, percent, significant, unknown } from '../figures.ts';
 import { left, right, type Figure, type Section, type Table } from '../section.ts';
+import { alternativeTable, referenceTables } from './selection-others.ts';
 
 export function selectionSection({ proof }: Evidence): Section | undefined {
   if (proof === undefined) return undefined;
@@ -15,10 +16,14 @@ export function selectionSection({ proof }: Evidence): Section | undefined {
       constraintTable(proof),
       ...gridTable(proof),
       ...paretoTable(proof),
+      ...alternativeTable(proof),
       ...scenarioTable(proof),
+      ...referenceTables(proof),
     ],
     notes: [
-      'Scores are the measured errors of replacing one layer, added up; lower is better. Every multiplier needed to check the bound again is in the proof.',
+      'Scores are the measured errors of replacing one layer, added up; lower is better (Puzzle, arXiv 2411.19146; with experts and windows, arXiv 2602.11937).',
+      'The bound that needs no solver is the Lagrangian one: for multipliers at least 0, the least score plus priced costs of every layer, less the priced limits, is above no selection’s score (Geoffrion, 1974). The multipliers are in the proof, and `fretsaw certify` works it out again.',
+      'A shadow price is score for a unit more of the limit; the columns beside it solve again with the limit 1 % tighter and looser.',
     ],
   };
 }
@@ -68,16 +73,22 @@ function constraintTable(proof: Proof): Table {
       left(''),
       right('limit'),
       right('used'),
+      right('left'),
       left('unit'),
       right('shadow price'),
+      right('score, 1 % tighter'),
+      right('1 % looser'),
     ],
     rows: proof.constraints.map((row) => [
       row.name,
       row.sense.replace('_', ' '),
       significant(row.limit),
       significant(row.used),
+      significant(row.slack),
       row.unit,
       significant(row.shadowPrice),
+      significant(row.tighter, 6),
+      significant(row.looser, 6),
     ]),
   };
 }

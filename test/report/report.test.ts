@@ -7,6 +7,7 @@ import type { InlineJob } from '../../activities/inline-job.ts';
 import { runReport } from '../../activities/report.ts';
 import { runSelect } from '../../activities/select.ts';
 import { isFailure } from '../../core/errors.ts';
+import { significant } from '../../report/figures.ts';
 import { pairedDifferences } from '../../report/retention.ts';
 import { frontier } from '../../report/statistics.ts';
 import { rehearsalConfig, scoresDocument } from '../selection/fixture.ts';
@@ -235,6 +236,55 @@ describe('a report', () => {
       expect(html).toContain(`<section id="${id}">`);
     }
     expect(html).toContain('every model that has it: parent fp8 (time of parent), fp8 (time of average)');
+  });
+
+  it('says of a selection what each limit and layer costs, what comes next, and how others compare', async () => {
+    // Somebody else's: as many experts in every layer, attention as the first selection has it.
+    const { layers: own } = JSON.parse(read('architecture', 'architecture.json')) as { layers: object[] };
+    const other = {
+      'architecture.json': {
+        schema: 'fretsaw/architecture/v1',
+        layers: own.map((layer) => ({ ...layer, experts: 12 })),
+      },
+    };
+    const scenario = { name: 'short', input_tokens: 96, output_tokens: 64, gpus: 1, hardware: 'h100-sxm' };
+    const asked = { experts_kept_max: 0.75, full_attention_windowed: 2, scenarios: [scenario] };
+    const references = { everywhere_12: folderWith(root, 'other', other) };
+    await runSelect(job('select', asked, { ...chosen, references }));
+    const inputs = {
+      ...chosen,
+      results,
+      architecture: join(root, 'architecture'),
+      proof: join(root, 'proof'),
+    };
+    await runReport({
+      ...job('report', settings, inputs),
+      outputs: { report: join(root, 'report-others') },
+    });
+    const proof = JSON.parse(read('proof', 'proof.json')) as {
+      constraints: { name: string; slack: number; tighter1Percent: number | null }[];
+      layers: { keepingAll: number | null }[];
+      alternatives: { value: number }[];
+      references: { value: number; sameBudget: { value: number } }[];
+    };
+    const markdown = read('report-others', 'report.md');
+    const section = /## How the architecture was chosen[^]*?(?=\n## )/.exec(markdown)?.[0] ?? '';
+    const [row] = proof.constraints;
+    if (row === undefined) throw new Error('expected constraints');
+    expect(section).toMatch(new RegExp(`\\| ${row.name} \\|.*${significant(row.tighter1Percent, 6)}`));
+    for (const { value } of proof.alternatives) expect(section).toContain(significant(value, 6));
+    expect(proof.alternatives.length).toBeGreaterThan(0);
+    const [reference] = proof.references;
+    expect(section).toContain(`| everywhere_12 | ${significant(reference?.value, 6)} |`);
+    expect(section).toContain(`| best at its budget | ${significant(reference?.sameBudget.value, 6)} |`);
+    for (const source of ['2411.19146', '2602.11937', 'Geoffrion', 'fretsaw certify'])
+      expect(section).toContain(source);
+    for (const name of ['same experts in every layer', 'greedy', 'best of random ones'])
+      expect(section).toContain(name);
+    const layers = /## The layer map[^]*?(?=\n## )/.exec(markdown)?.[0] ?? '';
+    const kept = proof.layers.flatMap(({ keepingAll }) => ((keepingAll ?? 0) > 0 ? [keepingAll] : []));
+    expect(kept.length).toBeGreaterThan(0);
+    for (const cost of kept) expect(layers).toContain(`| ${significant(cost, 3)} |`);
   });
 
   it('has a table for every picture in Markdown, and the same figures in JSON', () => {

@@ -146,6 +146,23 @@ describe('a published file', () => {
     });
   });
 
+  it('of SciCode leaves out steps whose earlier code is not published: they would be asked for without it', async () => {
+    const step = (number: string, code: string | undefined): object => ({
+      ...{ step_number: number, step_description_prompt: 'Write f.', function_header: 'def f(x):' },
+      ...{ return_line: '    return y', ground_truth_code: code, test_cases: ['assert f(1) == 2'] },
+    });
+    const { examples } = await adapt(
+      'scicode',
+      'problems_all.jsonl',
+      jsonl({
+        problem_id: '1',
+        required_dependencies: '',
+        sub_steps: [step('1.1', 'def a(): pass'), step('1.2', undefined), step('1.3', 'def c(): pass')],
+      }),
+    );
+    expect(examples.map(({ id }) => id)).toEqual(['t/1.1', 't/1.2']);
+  });
+
   it('of IFBench has instructions with arguments; rows that no check covers whole are left out and counted', async () => {
     const { made, examples } = await adapt(
       'ifbench',
