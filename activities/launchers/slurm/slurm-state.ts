@@ -37,7 +37,8 @@ export function isActive({ state }: SlurmJob): boolean {
 export function causeOf(job: SlurmJob): { code: FailureCode; message: string } | undefined {
   const said = `Slurm job ${job.id}: ${job.state}${job.reason === 'None' ? '' : `, ${job.reason}`}`;
   if (job.wasPreempted === true) return { code: 'PREEMPTED', message: `${said}, preempted` };
-  const code = codes[job.state];
+  // While a job is COMPLETING, that hides how it ended; the reason does not.
+  const code = job.reason === 'NodeDown' ? 'NODE_LOST' : codes[job.state];
   return code === undefined ? undefined : { code, message: said };
 }
 

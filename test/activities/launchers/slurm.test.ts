@@ -204,7 +204,8 @@ dist.destroy_process_group()
     await rig.until(() => existsSync(join(job.path, 'began')));
     rig.killNode('n3');
     await ended(job, of);
-    expect(await of.cause(job)).toMatchObject({ code: 'NODE_LOST' });
+    const shown = await new SlurmClient({ env: rig.env, pollMs: 0 }).explain(slurmId(job));
+    expect(await of.cause(job), JSON.stringify(shown)).toMatchObject({ code: 'NODE_LOST' });
     expect(readFileSync(join(job.path, 'began'), 'utf8')).toBe('began\n');
     writeFileSync(join(job.path, 'go'), ''); // what the lost node still runs
   });
