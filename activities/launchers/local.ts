@@ -9,6 +9,7 @@ import type { WarmEngine } from './warm-engine.ts';
 import type { Spawner } from './spawner.ts';
 import { dumpStacks } from './dump-stacks.ts';
 import { isAlive, signalGroup, type ProcessIdentity } from './process-identity.ts';
+import { waitByPolling } from './scheduled-job.ts';
 import { killAll, processTree } from './process-tree.ts';
 
 /**
@@ -73,9 +74,7 @@ export class LocalLauncher implements Launcher {
       timer.abort();
       return;
     }
-    const until = Date.now() + timeoutMs;
-    while (Date.now() < until && (await this.poll(folder)) === 'running')
-      await sleep(Math.min(200, timeoutMs));
+    await waitByPolling(this, folder, timeoutMs);
   }
 
   async stop(folder: JobFolder, graceSeconds: number): Promise<void> {

@@ -1,6 +1,6 @@
 import type { JobFolder } from '../job-folder.ts';
 import type { JobCause, JobCommand, JobState, Launcher } from './launcher.ts';
-import { listRankLogs } from './rank-logs.ts';
+import { listLogs } from './rank-logs.ts';
 
 /**
  * Several ranks of one engine job on this host, under torchrun, whose process is found, signalled and
@@ -42,9 +42,8 @@ export class TorchrunLauncher implements Launcher {
     return (await this.#local.dumpStacks?.(folder)) ?? '';
   }
 
-  /** torchrun's own log, then one file for each rank. */
-  async logs(folder: JobFolder): Promise<string[]> {
-    return [folder.log, ...(await listRankLogs(folder))];
+  logs(folder: JobFolder): Promise<string[]> {
+    return listLogs(folder);
   }
 
   cause(folder: JobFolder): Promise<JobCause | undefined> {

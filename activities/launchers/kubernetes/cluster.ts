@@ -8,6 +8,7 @@ import {
   type V1Pod,
 } from '@kubernetes/client-node';
 import { Failure } from '../../../core/errors.ts';
+import { sharedLook } from '../scheduled-job.ts';
 import { managedBy, nodesJob, type JobObject } from './job-object.ts';
 
 /** What matters of a Job or a JobSet. */
@@ -47,20 +48,20 @@ export class Cluster {
   readonly #batch: BatchV1Api;
   readonly #core: CoreV1Api;
   readonly #custom: CustomObjectsApi;
-  #lookedAt = 0;
-  #jobs: Promise<ReadonlyMap<string, ClusterJob> | undefined> = Promise.resolve(undefined);
+  readonly #jobs: ReturnType<typeof sharedLook<ReadonlyMap<string, ClusterJob> | undefined>>;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
     this.#batch = options.config.makeApiClient(BatchV1Api);
     this.#core = options.config.makeApiClient(CoreV1Api);
     this.#custom = options.config.makeApiClient(CustomObjectsApi);
+    this.#jobs = sharedLook(() => this.#look().catch(() => undefined), options.pollMs);
   }
 
   /** Creating what is there already is no mistake: a name is of one attempt. */
   async create(body: JobObject): Promise<void> {
     const { namespace } = this.#options;
-    this.#lookedAt = 0;
+    this.#jobs.forget();
     try {
       if (body.kind === 'JobSet')
         await this.#custom.createNamespacedCustomObject({ ...jobSets, namespace, body });
@@ -76,19 +77,15 @@ export class Cluster {
   }
 
   /** Undefined when the cluster does not answer: nothing is known then, which is no reason to give a job up. */
-  async jobs(): Promise<ReadonlyMap<string, ClusterJob> | undefined> {
-    if (Date.now() - this.#lookedAt > this.#options.pollMs) {
-      this.#lookedAt = Date.now();
-      this.#jobs = this.#look().catch(() => undefined);
-    }
-    return await this.#jobs;
+  jobs(): Promise<ReadonlyMap<string, ClusterJob> | undefined> {
+    return this.#jobs.get();
   }
 
   /** Pods get SIGTERM and their grace time; 0 kills at once. */
   async remove({ kind, name }: ClusterJob, graceSeconds: number): Promise<void> {
     const { namespace } = this.#options;
     const how = { name, namespace, propagationPolicy: 'Background' };
-    this.#lookedAt = 0;
+    this.#jobs.forget();
     try {
       for (const pod of await this.pods(name)) {
         await this.#core.deleteNamespacedPod({

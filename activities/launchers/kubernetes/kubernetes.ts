@@ -3,7 +3,8 @@ import type { KubernetesSettings } from '../../../compiler/pool.ts';
 import { Failure } from '../../../core/errors.ts';
 import { exists, writeWhole, type JobFolder } from '../../job-folder.ts';
 import type { JobCause, JobCommand, JobState, Launcher } from '../launcher.ts';
-import { listRankLogs } from '../rank-logs.ts';
+import { listLogs } from '../rank-logs.ts';
+import { attemptName, hasEnded, waitByPolling } from '../scheduled-job.ts';
 import type { Cluster, ClusterJob, ClusterPod } from './cluster.ts';
 import { jobObject } from './job-object.ts';
 
@@ -33,7 +34,7 @@ export class KubernetesLauncher implements Launcher {
 
   async start(folder: JobFolder, command: JobCommand): Promise<void> {
     const { cluster, settings, python, home } = this.#options;
-    const name = nameOf(folder);
+    const name = attemptName(folder);
     const object = jobObject(folder, command, { settings, name, python, home, graceSeconds });
     await writeWhole(folder.object, object);
     await cluster.create(object);
@@ -41,18 +42,16 @@ export class KubernetesLauncher implements Launcher {
 
   async poll(folder: JobFolder): Promise<JobState> {
     const jobs = await this.#options.cluster.jobs();
-    const hasEnded = (await exists(folder.exit)) || (await exists(folder.done));
-    if (jobs === undefined) return hasEnded ? 'ended' : 'running';
-    const job = jobs.get(nameOf(folder));
-    if (job === undefined) return hasEnded || (await exists(folder.object)) ? 'ended' : 'unknown';
+    const saysEnded = await hasEnded(folder);
+    if (jobs === undefined) return saysEnded ? 'ended' : 'running';
+    const job = jobs.get(attemptName(folder));
+    if (job === undefined) return saysEnded || (await exists(folder.object)) ? 'ended' : 'unknown';
     if (job.ended !== undefined) return 'ended';
     return (await wasPreempted(job, folder)) ? 'ended' : 'running';
   }
 
-  async wait(folder: JobFolder, timeoutMs: number): Promise<void> {
-    const until = Date.now() + timeoutMs;
-    while (Date.now() < until && (await this.poll(folder)) === 'running')
-      await sleep(Math.min(250, timeoutMs));
+  wait(folder: JobFolder, timeoutMs: number): Promise<void> {
+    return waitByPolling(this, folder, timeoutMs);
   }
 
   async stop(folder: JobFolder, grace: number): Promise<void> {
@@ -67,14 +66,13 @@ export class KubernetesLauncher implements Launcher {
     }
   }
 
-  /** What the pods wrote, then one file for each rank. */
-  async logs(folder: JobFolder): Promise<string[]> {
-    return [folder.log, ...(await listRankLogs(folder))];
+  logs(folder: JobFolder): Promise<string[]> {
+    return listLogs(folder);
   }
 
   async cause(folder: JobFolder): Promise<JobCause | undefined> {
     const { cluster } = this.#options;
-    const job = (await cluster.jobs())?.get(nameOf(folder));
+    const job = (await cluster.jobs())?.get(attemptName(folder));
     if (job === undefined) return undefined;
     if (await wasPreempted(job, folder))
       return { code: 'PREEMPTED', message: `${job.name}: suspended by its queue` };
@@ -88,7 +86,7 @@ export class KubernetesLauncher implements Launcher {
   async #find(folder: JobFolder): Promise<ClusterJob | undefined> {
     const jobs = await this.#options.cluster.jobs();
     if (jobs === undefined) throw new Failure('NODE_LOST', 'the Kubernetes API server does not answer');
-    return jobs.get(nameOf(folder));
+    return jobs.get(attemptName(folder));
   }
 }
 
@@ -103,10 +101,4 @@ function causeOfPod({ name, disruption, isOutOfMemory }: ClusterPod): JobCause |
   const { reason, message } = disruption;
   const isLost = reason === 'DeletionByTaintManager' || reason === 'DeletionByPodGC';
   return { code: isLost ? 'NODE_LOST' : 'PREEMPTED', message: `${name}: ${reason} ${message}`.trim() };
-}
-
-/** Unique to the attempt: key and number are the two last parts of its folder. */
-function nameOf(folder: JobFolder): string {
-  const key = folder.path.split('/').at(-2) ?? '';
-  return `fretsaw-${key.slice(0, 16)}-${folder.attempt}`;
 }

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Failure } from '../../../core/errors.ts';
 import type { JobUser } from '../job-user.ts';
+import { sharedLook } from '../scheduled-job.ts';
 import { parseAccounting, parseQueue, parseShown, type SlurmJob } from './slurm-state.ts';
 
 const run = promisify(execFile);
@@ -19,17 +20,17 @@ export interface SlurmClientOptions {
 /** The few calls to Slurm's programs. All jobs of a worker are looked at in one call, however many ask. */
 export class SlurmClient {
   readonly #options: SlurmClientOptions;
-  #lookedAt = 0;
-  #jobs: Promise<ReadonlyMap<string, SlurmJob> | undefined> = Promise.resolve(undefined);
+  readonly #jobs: ReturnType<typeof sharedLook<ReadonlyMap<string, SlurmJob> | undefined>>;
 
   constructor(options: SlurmClientOptions) {
     this.#options = options;
+    this.#jobs = sharedLook(() => this.#look(), options.pollMs);
   }
 
   /** `secrets` reach the job through sbatch's own environment, and no file. */
   async submit(script: string, secrets: Readonly<Record<string, string>>): Promise<string> {
     const text = await this.#run('sbatch', ['--parsable', '--export=ALL', script], secrets);
-    this.#lookedAt = 0;
+    this.#jobs.forget();
     // `id` or `id;cluster`.
     const id = text.trim().split(';')[0] ?? '';
     if (/^\d+$/.test(id)) return id;
@@ -40,17 +41,8 @@ export class SlurmClient {
    * All jobs that the controller has in mind, ended ones too for a while (MinJobAge). Undefined when it does not answer: then nothing
    * is known, which is no reason to give a job up.
    */
-  async queue(): Promise<ReadonlyMap<string, SlurmJob> | undefined> {
-    if (Date.now() - this.#lookedAt > this.#options.pollMs) {
-      this.#lookedAt = Date.now();
-      this.#jobs = this.#look();
-    }
-    return await this.#jobs;
-  }
-
-  async findByName(name: string): Promise<SlurmJob | undefined> {
-    const jobs = [...((await this.queue()) ?? new Map<string, SlurmJob>()).values()];
-    return jobs.findLast((job) => job.name === name);
+  queue(): Promise<ReadonlyMap<string, SlurmJob> | undefined> {
+    return this.#jobs.get();
   }
 
   /** What is known of a job that the queue has or had: the controller's memory first, then accounting where there is one. */
@@ -74,7 +66,7 @@ export class SlurmClient {
 
   async cancel(id: string): Promise<void> {
     await this.#try('scancel', [id]);
-    this.#lookedAt = 0;
+    this.#jobs.forget();
   }
 
   async kill(id: string): Promise<void> {

@@ -1,11 +1,11 @@
 import { writeFile } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { SlurmSettings } from '../../../compiler/pool.ts';
 import { Failure } from '../../../core/errors.ts';
-import { exists, readText, writeWhole, type JobFolder } from '../../job-folder.ts';
+import { readText, writeWhole, type JobFolder } from '../../job-folder.ts';
 import type { JobCause, JobCommand, JobState, Launcher } from '../launcher.ts';
 import { handOver, type JobUser } from '../job-user.ts';
-import { listRankLogs } from '../rank-logs.ts';
+import { listLogs } from '../rank-logs.ts';
+import { attemptName, hasEnded, waitByPolling } from '../scheduled-job.ts';
 import { resolveSecrets, type SecretReader } from '../secrets.ts';
 import { jobScript } from './job-script.ts';
 import type { SlurmClient } from './slurm-client.ts';
@@ -45,7 +45,7 @@ export class SlurmLauncher implements Launcher {
 
   async start(folder: JobFolder, command: JobCommand): Promise<void> {
     const { client, settings, python, paths, secret, user } = this.#options;
-    const name = jobName(folder);
+    const name = attemptName(folder);
     const script = jobScript(folder, command, { settings, name, python, paths });
     await writeFile(folder.script, script, { mode: 0o755 });
     if (user !== undefined) await handOver(folder.path, user);
@@ -57,17 +57,15 @@ export class SlurmLauncher implements Launcher {
     const queue = await this.#options.client.queue();
     const noted = await readNote(folder);
     if (queue === undefined) return (await hasEnded(folder)) ? 'ended' : 'running';
-    const job = noted === undefined ? byName(queue, jobName(folder)) : queue.get(noted.job);
+    const job = noted === undefined ? byName(queue, attemptName(folder)) : queue.get(noted.job);
     if (job === undefined) return noted === undefined ? 'unknown' : 'ended';
     // A node that was lost may stay in COMPLETING for long.
     if (job.state === 'COMPLETING' && (await hasEnded(folder))) return 'ended';
     return isActive(job) ? 'running' : 'ended';
   }
 
-  async wait(folder: JobFolder, timeoutMs: number): Promise<void> {
-    const until = Date.now() + timeoutMs;
-    while (Date.now() < until && (await this.poll(folder)) === 'running')
-      await sleep(Math.min(250, timeoutMs));
+  wait(folder: JobFolder, timeoutMs: number): Promise<void> {
+    return waitByPolling(this, folder, timeoutMs);
   }
 
   async stop(folder: JobFolder, graceSeconds: number): Promise<void> {
@@ -86,9 +84,8 @@ export class SlurmLauncher implements Launcher {
     throw new Failure('NODE_LOST', `Slurm job ${job.id} does not end: its node may be lost`);
   }
 
-  /** The script's output, then one file for each rank. */
-  async logs(folder: JobFolder): Promise<string[]> {
-    return [folder.log, ...(await listRankLogs(folder))];
+  logs(folder: JobFolder): Promise<string[]> {
+    return listLogs(folder);
   }
 
   async cause(folder: JobFolder): Promise<JobCause | undefined> {
@@ -101,22 +98,12 @@ export class SlurmLauncher implements Launcher {
     const note = await readNote(folder);
     const queue = await this.#options.client.queue();
     if (queue === undefined) throw new Failure('NODE_LOST', 'the Slurm controller does not answer');
-    return note === undefined ? byName(queue, jobName(folder)) : queue.get(note.job);
+    return note === undefined ? byName(queue, attemptName(folder)) : queue.get(note.job);
   }
-}
-
-/** Unique to the attempt: key and number are the two last parts of its folder. */
-function jobName(folder: JobFolder): string {
-  const key = folder.path.split('/').at(-2) ?? '';
-  return `fretsaw-${key.slice(0, 16)}-${folder.attempt}`;
 }
 
 function byName(queue: ReadonlyMap<string, SlurmJob>, name: string): SlurmJob | undefined {
   return [...queue.values()].findLast((job) => job.name === name);
-}
-
-async function hasEnded(folder: JobFolder): Promise<boolean> {
-  return (await exists(folder.exit)) || (await exists(folder.done));
 }
 
 async function readNote(folder: JobFolder): Promise<SlurmNote | undefined> {
