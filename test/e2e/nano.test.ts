@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { root } from '../support/built.ts';
 import { credentialsOf, makeBucket } from '../contract/s3-rig.ts';
 import { CliRig } from '../support/cli-rig.ts';
+import { filesWith } from '../support/files-with.ts';
 import { radosgwIsMissing } from '../support/radosgw.ts';
 
 const spec = join(root, 'test', 'fixtures', 'specs', 'nano', 'nano.yaml');
@@ -140,6 +141,8 @@ test.skipIf(radosgwIsMissing() !== undefined)(
     const there = answer((await rig.run(inS3, env)).out);
     expect(there).toMatchObject({ state: 'done', counts: { cached: 0, failed: 0 } });
     expect(digestsOf(there)).toEqual(digestsOf(onDisk));
+    // A whole run, its report with it, keeps nothing of what it reached the bucket with.
+    expect(filesWith(rig.home, secretAccessKey)).toEqual([]);
     rmSync(rig.home, { recursive: true, force: true });
     const again = answer((await rig.run(inS3, env)).out);
     expect(ran(again)).toEqual([]);

@@ -1,5 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { chmodSync, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Connection } from '@temporalio/client';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -8,6 +10,8 @@ import { findServer, startServer, stopServer } from '../../workers/embedded-serv
 import { programPaths } from '../../workers/worker-settings.ts';
 import { root } from '../support/built.ts';
 import { CliRig, type Running } from '../support/cli-rig.ts';
+import { filesWith } from '../support/files-with.ts';
+import { freePort } from '../support/free-port.ts';
 import { makeCertificates, TlsProxy, type Certificates } from '../support/tls-proxy.ts';
 
 let rig: CliRig;
@@ -32,13 +36,6 @@ async function serve(pool: string, env: Readonly<Record<string, string>> = {}): 
   worker.child.stderr?.on('data', (chunk: Buffer) => (told += chunk.toString()));
   await rig.until(() => told.includes('serving queue big') || worker.child.exitCode !== null, 120);
   return worker;
-}
-
-/** All files below a folder that hold a text, names too. */
-function filesWith(folder: string, text: string): string[] {
-  return readdirSync(folder, { recursive: true })
-    .map((name) => join(folder, String(name)))
-    .filter((path) => path.includes(text) || (statSync(path).isFile() && readFileSync(path).includes(text)));
 }
 
 /** Every history that a server has, as the bytes it keeps. */
@@ -71,6 +68,22 @@ function textOf(message: unknown): string {
   return texts.join('\n');
 }
 
+/** What a webhook is told, by a receiver on this host. */
+async function listen(): Promise<{ url: string; heard: string[]; close: () => void }> {
+  const heard: string[] = [];
+  const server = createServer((request, response) => {
+    const pieces: Buffer[] = [];
+    request.on('data', (piece: Buffer) => pieces.push(piece));
+    request.on('end', () => {
+      heard.push(JSON.stringify(request.headers) + Buffer.concat(pieces).toString());
+      response.end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { url, heard, close: () => void server.close() };
+}
+
 describe('secrets', { timeout: 240_000 }, () => {
   const planted = 'hf_PLANTED-9d1c77';
 
@@ -101,6 +114,65 @@ describe('secrets', { timeout: 240_000 }, () => {
     expect(kept).toContain('PLANTED');
     expect(kept).not.toContain('only-in-the-log');
     expect(kept).not.toContain(planted);
+  });
+
+  test("a worker's own are in nothing that it keeps, asks, tells or measures, nor is a job's in what people ask of a run", async () => {
+    const pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const webhookKey = Buffer.alloc(32, 5).toString('base64');
+    const secrets = [planted, webhookKey, pem.split('\n')[1] ?? '', 'aws-PLANTED-5a1e'];
+    const receiver = await listen();
+    const port = await freePort();
+    const env = {
+      PLANTED: planted,
+      FRETSAW_WEBHOOK_URL: receiver.url,
+      FRETSAW_WEBHOOK_SECRET: `whsec_${webhookKey}`,
+      FRETSAW_SIGNING_KEY: pem,
+      FRETSAW_BRANCH: 'main',
+      AWS_SECRET_ACCESS_KEY: 'aws-PLANTED-5a1e',
+      FRETSAW_METRICS: `127.0.0.1:${port}`,
+    };
+    const wait = `while [ ! -e ${rig.folder}/go ]; do sleep 0.1; done`;
+    rig.write(
+      'a.yaml',
+      one(`echo "$TOKEN $AWS_SECRET_ACCESS_KEY $FRETSAW_SIGNING_KEY"; ${wait}; echo > "$0"/x`),
+    );
+    rig.write('b.yaml', one('echo "with $TOKEN" >&2; exit 3'));
+    const run = rig.start(['run', 'a.yaml', '--json'], env);
+    await rig.until(() => rig.jobs().length === 1, 120);
+    const said: string[] = [];
+    const ask = async (...args: string[]): Promise<void> => {
+      const { out, err } = await rig.run(args, env);
+      said.push(`${args.join(' ')}: ${out}${err}`);
+    };
+    await ask('top', '--json');
+    said.push(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text());
+    rig.write('go', '');
+    said.push((await run.ended).out);
+    await ask('run', 'b.yaml', '--json');
+    for (const args of [
+      'plan a.yaml',
+      'plan b.yaml --json',
+      'explain a.yaml one',
+      'status --json',
+      'doctor --json',
+    ])
+      await ask(...args.split(' '));
+    for (const args of ['lineage one.out --json', 'show last --json', 'logs last one', 'fork last c.yaml'])
+      await ask(...args.split(' '));
+    await rig.until(() => receiver.heard.length >= 3);
+    receiver.close();
+    expect(said.join('')).toContain('fretsaw_cache_misses_total');
+    expect(receiver.heard.join('')).toContain('exit code 3: with *****************');
+    const server = await startServer(join(rig.home, 'temporal'), programPaths.temporal(root));
+    const kept = await histories(server.port);
+    await stopServer(join(rig.home, 'temporal'));
+    for (const secret of secrets) {
+      expect(secret.length).toBeGreaterThan(15);
+      expect(said.filter((text) => text.includes(secret))).toEqual([]);
+      expect(receiver.heard.filter((text) => text.includes(secret))).toEqual([]);
+      expect(kept).not.toContain(secret);
+      expect(filesWith(rig.folder, secret)).toEqual([]);
+    }
   });
 });
 

@@ -1,10 +1,10 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { withLock } from '../../workers/home-lock.ts';
 import { root } from './built.ts';
+import { freePort } from './free-port.ts';
 
 const programs = ['radosgw', 'radosgw-admin', 'ceph-mon', 'ceph-osd', 'ceph', 'uuidgen', 'curl', 'setsid'];
 
@@ -48,20 +48,6 @@ export async function startRadosgw(): Promise<Radosgw> {
     secretAccessKey: 'fretsaw-secret',
     folder,
   };
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        if (typeof address === 'object' && address !== null) resolve(address.port);
-        else reject(new Error('no port'));
-      });
-    });
-  });
 }
 
 /** Another user of the service, who owns nothing. Takes a second: it is an administrator's program. */
