@@ -1,4 +1,4 @@
-import { DefaultLogger, Runtime, makeTelemetryFilterString } from '@temporalio/worker';
+import { DefaultLogger, Runtime, makeTelemetryFilterString, type TelemetryOptions } from '@temporalio/worker';
 
 let isInstalled = false;
 
@@ -16,11 +16,20 @@ export function installRuntime(env: NodeJS.ProcessEnv = {}): void {
   });
 }
 
-/** `FRETSAW_METRICS=127.0.0.1:9464`: where Prometheus finds this worker's metrics and Temporal's own. */
+/** Whether anybody takes metrics. */
 export function isMeasured(env: NodeJS.ProcessEnv): boolean {
-  return (env['FRETSAW_METRICS'] ?? '') !== '';
+  return metricsOf(env).metrics !== undefined;
 }
 
-function metricsOf(env: NodeJS.ProcessEnv): { metrics?: { prometheus: { bindAddress: string } } } {
-  return isMeasured(env) ? { metrics: { prometheus: { bindAddress: env['FRETSAW_METRICS'] ?? '' } } } : {};
+/**
+ * `FRETSAW_METRICS=127.0.0.1:9464`: where Prometheus finds this worker's metrics and Temporal's own.
+ * `FRETSAW_METRICS=http://collector:4317`: an OpenTelemetry collector that they are sent to, over gRPC, or
+ * over HTTP where the URL ends in `/v1/metrics`.
+ */
+function metricsOf(env: NodeJS.ProcessEnv): Pick<TelemetryOptions, 'metrics'> {
+  const place = env['FRETSAW_METRICS'] ?? '';
+  if (place === '') return {};
+  if (!place.includes('://')) return { metrics: { prometheus: { bindAddress: place } } };
+  const http = place.endsWith('/v1/metrics');
+  return { metrics: { otel: { url: place, http, metricsExportInterval: '10s' } } };
 }
