@@ -7,7 +7,7 @@ const cap = integer('Longest answer at this effort.', { minimum: 1, unit: 'token
 
 export const evaluateKind: Kind = {
   name: 'evaluate',
-  version: 3,
+  version: 4,
   summary:
     'Tasks by efforts, on ONNX Runtime or a server: accuracy, tokens, cap-hit rate, share of answers with a final channel.',
   example:

@@ -9,7 +9,8 @@ export interface Instruction {
 type Check = (answer: string, args: JsonFields) => boolean;
 
 /**
- * The instructions that can be checked without a tagger or a word list. An id that is not here has no checker:
+ * No pattern here looks at a long run twice: answers that repeat one character to their cap are common, and must not
+ * cost hours. The instructions that can be checked without a tagger or a word list. An id that is not here has no checker:
  * `isCheckable` says so before a question is asked.
  */
 const checks: Readonly<Record<string, Check>> = {
@@ -93,14 +94,14 @@ const checks: Readonly<Record<string, Check>> = {
   'length_constraints:number_sentences': (answer, args) =>
     related(args, sentences(answer).length, args.integer('num_sentences')),
   'length_constraints:number_paragraphs': (answer, args) =>
-    answer.split(/\s*\*\*\*\s*/).filter((part) => part.trim() !== '').length ===
-    args.integer('num_paragraphs'),
+    answer.split('***').filter((part) => part.trim() !== '').length === args.integer('num_paragraphs'),
   'detectable_format:json_format': (answer) => isJson(answer),
-  'detectable_format:title': (answer) => /<<[^\n<>]*\S[^\n<>]*>>/.test(answer),
+  'detectable_format:title': (answer) =>
+    [...answer.matchAll(/<<([^\n<>]*)>>/g)].some(([, title = '']) => title.trim() !== ''),
   'detectable_format:number_bullet_lists': (answer, args) =>
-    (answer.match(/^\s*[*-](?![*-])\s*\S/gm) ?? []).length === args.integer('num_bullets'),
+    (answer.match(/^[^\S\n]*[*-](?![*-])[^\S\n]*\S/gm) ?? []).length === args.integer('num_bullets'),
   'detectable_content:number_placeholders': (answer, args) =>
-    (answer.match(/\[[^\]]+\]/g) ?? []).length >= args.integer('num_placeholders'),
+    (answer.match(/\[[^[\]]+\]/g) ?? []).length >= args.integer('num_placeholders'),
 };
 
 export const checkableInstructions: readonly string[] = Object.keys(checks);
@@ -129,8 +130,9 @@ function words(text: string): string[] {
   return text.match(/[\p{L}\p{N}](?:[\p{L}\p{N}'’-]*[\p{L}\p{N}])?/gu) ?? [];
 }
 
+/** A sentence ends where white space follows its mark: 3.5 ends none. */
 function sentences(text: string): string[] {
-  return text.match(/[^.!?]+[.!?]+(?=\s|$)|[^.!?]+$/g)?.filter((part) => part.trim() !== '') ?? [];
+  return text.split(/(?<=[.!?])\s+/).filter((part) => /[^.!?\s]/.test(part));
 }
 
 function neighbours<T>(items: readonly T[]): [T, T][] {
@@ -176,12 +178,15 @@ function isAlphabetLoop(all: readonly string[]): boolean {
 function mostRepeats(answer: string): number {
   const counts = new Map<string, number>();
   for (const word of words(answer.toLowerCase())) counts.set(word, (counts.get(word) ?? 0) + 1);
-  return Math.max(0, ...counts.values());
+  let most = 0;
+  for (const count of counts.values()) most = Math.max(most, count);
+  return most;
 }
 
 function isJson(answer: string): boolean {
   try {
-    JSON.parse(answer.trim().replace(/^```(?:json)?\s*|\s*```$/gi, ''));
+    const text = answer.trim();
+    JSON.parse(text.endsWith('```') ? text.slice(0, -3).replace(/^```(?:json)?/i, '') : text);
     return true;
   } catch {
     return false;

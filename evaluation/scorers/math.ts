@@ -1,18 +1,30 @@
 /**
  * Numbers and simple expressions as answers write them: fractions, percent, units, LaTeX, lists. Two answers are equal when
  * their normal forms are, or when both are numbers that are equal exactly as fractions, or within a relative 1e-9 where a
- * root or pi is in them.
+ * root or pi is in them. A unit may be left out, but not be another one.
  */
 export function mathAnswer(final: string): string {
   const boxed = lastBoxed(final);
   if (boxed !== undefined) return boxed;
   const said = [...final.matchAll(/answer\s*(?:is|:|=)\s*([^\n]+)/gi)].at(-1)?.[1];
   const line = said ?? final.trimEnd().split('\n').at(-1) ?? '';
-  return line.trim().replace(/[.\s]+$/, '');
+  return withoutEnd(line.trim());
 }
 
+/** Without dots and white space at its end; no pattern, which would look at every run of dots anew. */
+function withoutEnd(text: string): string {
+  let end = text.length;
+  while (end > 0 && /[.\s]/.test(text[end - 1] ?? '')) end--;
+  return text.slice(0, end);
+}
+
+/** Nothing that long is a number; it is compared as it stands. */
+const longestAnswer = 1000;
+
 export function equalMath(expected: string, found: string): boolean {
-  const [a, b] = [normalise(expected), normalise(found)];
+  if (Math.max(expected.length, found.length) > longestAnswer) return expected.trim() === found.trim();
+  const [{ text: a, unit: own }, { text: b, unit: other }] = [normalise(expected), normalise(found)];
+  if (own !== undefined && other !== undefined && own !== other) return false;
   if (a === b) return a !== '';
   const [left, right] = [splitList(a), splitList(b)];
   if (left.length > 1 || right.length > 1)
@@ -41,10 +53,38 @@ function lastBoxed(text: string): string | undefined {
   return undefined;
 }
 
-const units =
-  /(?<=[0-9)}])(?:degrees?|deg|dollars?|usd|euros?|cents?|kg|km|cm|mm|m|g|s|seconds?|minutes?|hours?|meters?|metres?|miles?|feet|inches|units?|points?|years?|days?)(?:\^?[23])?$/;
+/** Each with the words for it. */
+const units: Readonly<Record<string, readonly string[]>> = {
+  degree: ['degrees', 'degree', 'deg'],
+  dollar: ['dollars', 'dollar', 'usd'],
+  euro: ['euros', 'euro'],
+  cent: ['cents', 'cent'],
+  kg: ['kilograms', 'kilogram', 'kg'],
+  km: ['kilometers', 'kilometres', 'kilometer', 'kilometre', 'km'],
+  cm: ['centimeters', 'centimetres', 'centimeter', 'centimetre', 'cm'],
+  mm: ['millimeters', 'millimetres', 'millimeter', 'millimetre', 'mm'],
+  m: ['meters', 'metres', 'meter', 'metre', 'm'],
+  g: ['grams', 'gram', 'g'],
+  s: ['seconds', 'second', 'sec', 's'],
+  minute: ['minutes', 'minute', 'min'],
+  hour: ['hours', 'hour', 'h'],
+  mile: ['miles', 'mile'],
+  foot: ['feet', 'foot', 'ft'],
+  inch: ['inches', 'inch'],
+  unit: ['units', 'unit'],
+  point: ['points', 'point'],
+  year: ['years', 'year'],
+  day: ['days', 'day'],
+};
+const unitOf = new Map(Object.entries(units).flatMap(([unit, names]) => names.map((name) => [name, unit])));
+const unitAtEnd = new RegExp(`(?<=[0-9)}])(${[...unitOf.keys()].join('|')})(\\^?[23])?$`);
 
-function normalise(raw: string): string {
+interface Normal {
+  text: string;
+  unit: string | undefined;
+}
+
+function normalise(raw: string): Normal {
   let text = raw.trim().replace(/^\$+|\$+$/g, '');
   text = text
     .replace(/\\(?:left|right|displaystyle|,|;|!|:|quad|qquad)/g, '')
@@ -66,7 +106,10 @@ function normalise(raw: string): string {
     .replace(/^[a-z]\s*=\s*/, '')
     .replace(/\s+/g, '')
     .replace(/\{([^{}]*)\}/g, '($1)');
-  return text.replace(units, '').replace(/[.]$/, '');
+  const found = unitAtEnd.exec(text);
+  if (found === null) return { text: text.replace(/[.]$/, ''), unit: undefined };
+  const [all, name = '', power = ''] = found;
+  return { text: text.slice(0, -all.length), unit: `${unitOf.get(name) ?? name}${power.replace('^', '')}` };
 }
 
 /** \frac{a}{b} and \sqrt{a}, inside out. */

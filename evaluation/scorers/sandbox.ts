@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { Failure } from '../../core/errors.ts';
 
@@ -9,7 +10,7 @@ export interface SandboxLimits {
 
 export type SandboxEnd =
   | { kind: 'passed' }
-  /** Another exit than 0, with the last of what it wrote. */
+  /** Another exit than 0, or one before its end, with the last of what it wrote. */
   | { kind: 'failed'; message: string }
   | { kind: 'timeout' };
 
@@ -20,7 +21,8 @@ const nobody = '65534';
 /**
  * Runs Python that nobody vouches for: its own user, no network, a read-only file system but for a small /tmp in memory, limits on
  * time, memory, processes and file size; when the time is over everything that it started dies with its namespace.
- * bubblewrap does it (https://github.com/containers/bubblewrap).
+ * bubblewrap does it (https://github.com/containers/bubblewrap). Passed is what reached its last line, where it says a word
+ * drawn for this run: code that exits before its tests has not passed them.
  */
 export async function runPython(code: string, { seconds, memoryMiB }: SandboxLimits): Promise<SandboxEnd> {
   requireSandbox();
@@ -45,7 +47,11 @@ export async function runPython(code: string, { seconds, memoryMiB }: SandboxLim
     ...['--proc', '/proc', '--dev', '/dev', '--size', String(diskMiB * 2 ** 20), '--tmpfs', '/tmp'],
     ...['--chdir', '/tmp', '--'],
   ];
-  return await run([...asNobody, ...walls, ...limits, 'python3', '-I', '-'], { code, seconds });
+  const word = randomUUID();
+  // Straight to the pipe, after what the code itself still had in its buffer.
+  const last = `__import__('sys').__stdout__.flush(); __import__('os').write(1, b'${word}')`;
+  const whole = `${code}\n\n${last}\n`;
+  return await run([...asNobody, ...walls, ...limits, 'python3', '-I', '-'], { code: whole, seconds, word });
 }
 
 /** Code that is not walled in is not run: BAD_INPUT. */
@@ -64,11 +70,15 @@ export function isInstalled(name: string): boolean {
 
 function run(
   argv: readonly string[],
-  { code, seconds }: { code: string; seconds: number },
+  { code, seconds, word }: { code: string; seconds: number; word: string },
 ): Promise<SandboxEnd> {
   return new Promise((resolve, reject) => {
-    const child = spawn('env', argv, { stdio: ['pipe', 'ignore', 'pipe'], detached: true });
+    const child = spawn('env', argv, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
     let told = '';
+    let written = '';
+    child.stdout.on('data', (part: Buffer) => {
+      written = (written + part.toString('latin1')).slice(-4096);
+    });
     let isLate = false;
     child.stderr.on('data', (part: Buffer) => {
       told = (told + part.toString()).slice(-500);
@@ -81,7 +91,8 @@ function run(
     child.once('close', (status) => {
       clearTimeout(timer);
       if (isLate) resolve({ kind: 'timeout' });
-      else if (status === 0) resolve({ kind: 'passed' });
+      else if (status === 0 && written.includes(word)) resolve({ kind: 'passed' });
+      else if (status === 0) resolve({ kind: 'failed', message: 'it ended before its last line' });
       else if (told.startsWith('bwrap:'))
         reject(new Failure('BAD_INPUT', `no sandbox on this host: ${told.trim()}`));
       else resolve({ kind: 'failed', message: told.trim() });

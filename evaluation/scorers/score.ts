@@ -67,7 +67,7 @@ async function scoreCode(
   }: { prelude: string; tests: string; seconds: number; memoryMiB: number },
   final: string,
 ): Promise<Score> {
-  const blocks = [...final.matchAll(/```(?:python|py)?\s*\n([\s\S]*?)```/g)];
+  const blocks = [...final.matchAll(/```(?:python|py)?[^\S\n]*\n([\s\S]*?)```/g)];
   const code = blocks.length === 0 ? final : blocks.map((block) => block[1] ?? '').join('\n');
   const end = await runPython([prelude, code, tests].join('\n\n'), { seconds, memoryMiB });
   return { isCorrect: end.kind === 'passed', extracted: null };

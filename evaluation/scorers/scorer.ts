@@ -34,12 +34,12 @@ export const scorerKinds = [
 export const scorerVersions: Readonly<Record<(typeof scorerKinds)[number], number>> = {
   exact: 1,
   number: 1,
-  choice: 1,
-  math: 1,
+  choice: 2,
+  math: 2,
   recall: 1,
-  format: 1,
-  code: 1,
-  judge: 1,
+  format: 2,
+  code: 2,
+  judge: 2,
 };
 
 export function readScorer(fields: JsonFields, where: string): Scorer {

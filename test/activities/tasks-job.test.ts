@@ -122,7 +122,7 @@ it('task files become a data set, and a judge decides its questions, in whole st
   expect(evaluated.code, evaluated.events).toBe(0);
   const results = readJson(join(home, 'evaluate', 'out', 'results', 'results.json')) as { tasks: object[] };
   expect(results.tasks[1]).toMatchObject({
-    ...{ task: 'sums', effort: 'high', version: 2, scorers: { judge: 1 }, max_new_tokens: 24 },
+    ...{ task: 'sums', effort: 'high', version: 2, scorers: { judge: 2 }, max_new_tokens: 24 },
     ...{ examples: 4, accuracy: 0.5, errors: 1 },
   });
   expect(results.tasks[0]).toMatchObject({ task: 'ruler needle 400', accuracy: 0, errors: 0 });

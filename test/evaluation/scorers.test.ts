@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { JsonFields } from '../../evaluation/json-fields.ts';
 import { isCorrect } from '../../evaluation/scorers.ts';
 import { chosenLetter } from '../../evaluation/scorers/choice.ts';
-import { followsAll } from '../../evaluation/scorers/format-checks.ts';
+import { checkableInstructions, followsAll } from '../../evaluation/scorers/format-checks.ts';
 import { readVerdict } from '../../evaluation/scorers/judge.ts';
 import { equalMath, mathAnswer } from '../../evaluation/scorers/math.ts';
 import { recallShare } from '../../evaluation/scorers/recall.ts';
@@ -54,6 +54,10 @@ describe('a chosen letter', () => {
     ['B', 'B'],
     ['**(F)**', 'F'],
     ['A banana is yellow', null],
+    ['The answer is a banana', null],
+    ['the answer is (b)', 'B'],
+    ['Answer: $C$', 'C'],
+    ['(a)', 'A'],
     ['The answer is Copper', null],
     ['', null],
   ])('in %j is %s', (final, letter) => {
@@ -83,6 +87,8 @@ describe('equality of numbers and expressions', () => {
     ['\\frac{\\frac{1}{2}}{3}', '1/6'],
     ['12345678901234567890', '12345678901234567890.0'],
     ['9', '9 meters'],
+    ['9 m', '9 meters'],
+    ['4 cm^2', '4 cm2'],
   ])('holds between %s and %s', (a, b) => {
     expect(equalMath(a, b)).toBe(true);
     expect(equalMath(b, a)).toBe(true);
@@ -95,6 +101,10 @@ describe('equality of numbers and expressions', () => {
     ['3', ''],
     ['3', '3 4'],
     ['70', '7'],
+    ['9 m', '9 seconds'],
+    ['4 cm^2', '4 cm'],
+    ['1', '9^9^9^9'],
+    ['1', '1 '.repeat(2000)],
     ['1/0', '1/0 '.repeat(60)],
     ['5', 'process.exit()'],
   ])('does not hold between %s and %s', (a, b) => {
@@ -108,6 +118,41 @@ describe('equality of numbers and expressions', () => {
     ['17', '17'],
   ])('takes %j for %s', (final, answer) => {
     expect(mathAnswer(final)).toBe(answer);
+  });
+});
+
+/** What models write when they go round in circles up to a cap of tens of thousands of tokens. */
+const degenerate: readonly [string, string][] = [
+  ['spaces', `answer${' '.repeat(200_000)}x`],
+  ['line breaks', `The answer is${'\n'.repeat(200_000)}x`],
+  ['dots', `so ${'.'.repeat(200_000)}x`],
+  ['fractions', `\\boxed{${'\\frac{1}{2}+'.repeat(20_000)}}`],
+  ['open brackets', '['.repeat(100_000) + '(<<{'.repeat(50_000)],
+  ['a title without end', `<<${'a '.repeat(100_000)}`],
+  ['one word', `${'a'.repeat(200_000)}.b`],
+  ['an open code block', `\`\`\`python${'\n'.repeat(200_000)}`],
+  ['the phrase', 'the answer is '.repeat(20_000)],
+  ['digits', '1,'.repeat(100_000)],
+  ['words', Array.from({ length: 150_000 }, (_, at) => `w${at}`).join(' ')],
+];
+
+const everyArgument = {
+  ...{ N: 3, small_n: 2, min_words: 1, max_words: 9, frequency: 2, num_words: 5, num_sentences: 3 },
+  ...{ num_paragraphs: 2, num_bullets: 2, num_placeholders: 2, relation: 'at least', sep: '-', word: 'fig' },
+  ...{ keyword: 'fig', keywords: ['fig'], forbidden_words: ['fig'], end_phrase: 'fig', options: 'yes/no' },
+};
+
+describe('an answer that goes round in circles', () => {
+  it.each(degenerate)('by %s is judged at once', (_, final) => {
+    const started = performance.now();
+    expect(equalMath('42', mathAnswer(final))).toBe(false);
+    expect(chosenLetter(final, 10)).toBeNull();
+    expect(recallShare(final, ['needle'], 'all')).toBe(0);
+    for (const id of checkableInstructions) {
+      const args = JsonFields.of({ id, ...everyArgument }, id);
+      expect(typeof followsAll(final, [{ id, args }], true)).toBe('boolean');
+    }
+    expect(performance.now() - started).toBeLessThan(20_000);
   });
 });
 
