@@ -11,7 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fretsaw_engine.methods.distill.loss import distillation_loss
+from fretsaw_engine.methods.distill import loss as distill_loss
+from fretsaw_engine.methods.distill.loss import distillation_loss, tokens_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +47,19 @@ def _plain(x: dict[str, torch.Tensor], temperature: float, ce_weight: float) -> 
     return ((1 - ce_weight) * temperature**2 * divergence + ce_weight * label) / TOKENS
 
 
+@pytest.mark.parametrize("chunks_together", [1, 2, 100])
 @pytest.mark.parametrize("chunk", [1, 7, TOKENS, 1000])
 @pytest.mark.parametrize(
     ("temperature", "ce_weight"), [(1.0, 0.0), (2.5, 0.0), (1.0, 1.0), (0.7, 0.3)]
 )
 def test_loss_and_gradients_equal_the_plain_formula(
-    chunk: int, temperature: float, ce_weight: float
+    monkeypatch: pytest.MonkeyPatch,
+    chunk: int,
+    chunks_together: int,
+    temperature: float,
+    ce_weight: float,
 ) -> None:
+    monkeypatch.setattr(distill_loss, "tokens_together", lambda *_: chunks_together * chunk)
     ours, plain = _inputs(torch.float32), _inputs(torch.float32)
     result = distillation_loss(
         ours["student"],
@@ -71,6 +78,35 @@ def test_loss_and_gradients_equal_the_plain_formula(
     torch.testing.assert_close(result.loss, expected, rtol=1e-5, atol=1e-6)
     for name in ("student", "head"):
         torch.testing.assert_close(ours[name].grad, plain[name].grad, rtol=1e-4, atol=1e-6)
+
+
+def test_an_accelerator_gathers_whole_chunks_that_take_no_more_than_the_heads_gradient() -> None:
+    states = torch.empty(1, 2880, dtype=torch.bfloat16)
+    assert tokens_together(states, 512) == 512
+    on_gpu = torch.empty(1, 2880, dtype=torch.bfloat16, device="meta")
+    assert tokens_together(on_gpu, 512) == 5632 <= 2 * 2880
+    assert tokens_together(on_gpu, 2048) == 4096
+    assert tokens_together(on_gpu, 8192) == 8192
+    assert tokens_together(on_gpu.float(), 512) == 2560
+
+
+def test_gathered_chunks_add_to_the_heads_gradient_once_for_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokens, words, chunk = 64, 300, 4
+
+    def products(together: int) -> int:
+        monkeypatch.setattr(distill_loss, "tokens_together", lambda *_: together)
+        states = torch.randn(tokens, 8, requires_grad=True)
+        head = torch.randn(words, 8, requires_grad=True)
+        label = torch.randint(words, (tokens,))
+        with _Counted((words, 8)) as counted:
+            distillation_loss(
+                states, head, states.detach(), head.detach(), label, count=tokens, chunk=chunk
+            )
+        return counted.times
+
+    assert products(together=chunk) - products(together=32) == 14  # 16 times and 2 times
 
 
 def test_a_student_that_equals_its_teacher_has_no_loss_and_no_gradient() -> None:
@@ -102,6 +138,20 @@ class _Largest(TorchDispatchMode):
         for value in result if isinstance(result, tuple | list) else (result,):
             if isinstance(value, torch.Tensor):
                 self.elements = max(self.elements, value.numel())
+        return result
+
+
+class _Counted(TorchDispatchMode):
+    """Counts products that have a shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape, self.times = shape, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.mm.default and tuple(result.shape) == self.shape:
+            self.times += 1
         return result
 
 
