@@ -105,7 +105,13 @@ function limitsOf({
     ...(budget === undefined ? {} : { budget }),
     ...(approve === undefined ? {} : { approve }),
     ...(fromStep === undefined ? {} : { fromStep }),
-    ...(sequences === undefined ? {} : { rankBatch: Math.floor(sequences / Math.max(1, resources.gpus)) }),
+    ...(sequences === undefined
+      ? {}
+      : {
+          rankBatch: Math.floor(
+            (sequences * (resources.context_parallel ?? 1)) / Math.max(1, resources.gpus),
+          ),
+        }),
   };
 }
 

@@ -66,6 +66,7 @@ export const distillKind: Kind = {
   canContinue: true,
   code: { python: ['fretsaw_engine.stages.distill'], typescript: [] },
   sequencesPerStep: (settings) => numberIn(settings, 'batch_size'),
+  sharedTokens: (settings) => numberIn(settings, 'sequence_length'),
   estimate: (input) =>
     workCost(distillWork(input)) ??
     tokensCost(input, numberIn(input.with, 'tokens'), {

@@ -89,6 +89,8 @@ export interface Kind {
   deterministic: 'yes' | 'cpu' | 'no';
   /** Sequences of an optimiser step over all ranks, for kinds that obey `resources.micro_batch`. */
   sequencesPerStep?: (settings: Settings) => number | undefined;
+  /** Tokens of a sequence that GPUs may share, for kinds that obey `resources.context_parallel`. */
+  sharedTokens?: (settings: Settings) => number | undefined;
   /** Another key's snapshot can be its input `continues`. */
   canContinue?: true;
   /** Where its code digest starts; both are followed through their own imports. */

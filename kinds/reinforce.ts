@@ -135,10 +135,7 @@ function tokensOf(input: EstimateInput): number | undefined {
 /** Logits are never whole: TRL's fused head projects them in tiles (trl/trainer/utils.py, add_fused_lm_head). */
 function trainOf(input: EstimateInput): Work | undefined {
   const sequenceTokens = numberIn(input.with, 'max_new_tokens') ?? 1;
-  // RL neither shares a sequence over GPUs nor makes activations again, whatever the stage asks for.
-  const resources = { ...input.resources, context_parallel: 1, recompute_activations: 0 };
-  const given = { ...input, resources };
-  return trainingWork(given, tokensOf(input), { sequenceTokens, hasTeacher: false, logitChunk: 0 });
+  return trainingWork(input, tokensOf(input), { sequenceTokens, hasTeacher: false, logitChunk: 0 });
 }
 
 function decodingOf(input: EstimateInput): Decoding {

@@ -241,6 +241,18 @@ def test_a_plan_uses_every_prompt_before_it_repeats_one(rig: Rig) -> None:
     assert plan_digest(plan) == plan_digest(planned(1)) != plan_digest(planned(2))
 
 
+def test_recomputed_activations_are_the_same_training(rig: Rig, tmp_path: Path) -> None:
+    short = {"steps": 2, "prompts_per_step": 2}
+    kept, again = rig.job(tmp_path / "kept", **short), rig.job(tmp_path / "again", **short)
+    document = json.loads(again.read_text())
+    document["resources"]["recompute_activations"] = 1
+    again.write_text(json.dumps(document))
+    for job_file in (kept, again):
+        assert run_process(reinforce.run, job_file) == 0, (job_file.parent / "log").read_text()
+    for mine, theirs in zip(_lines(again, "curves"), _lines(kept, "curves"), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+
+
 def test_two_ranks_reinforce_as_one_process_does(rig: Rig, tmp_path: Path) -> None:
     """Rollouts, rewards and losses of the first steps; both ranks' answers are in the figures."""
     short = {"steps": 3, "snapshot_every": 2, "prompts_per_step": 2, "sample_every": 1}

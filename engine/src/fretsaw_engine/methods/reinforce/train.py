@@ -323,7 +323,7 @@ def _arguments(job: Job, settings: ReinforceSettings, stop: list[int]) -> GRPOCo
         mask_truncated_completions=settings.mask_capped,
         shuffle_dataset=False,
         router_aux_loss_coef=0.0,
-        gradient_checkpointing=False,
+        gradient_checkpointing=bool(job.resources.get("recompute_activations")),
     )
 
 
