@@ -1,16 +1,12 @@
 /**
  * Records the histories of a run with search attributes that was continued as new, from a real server
- * that suggests it early: `npx tsx test/replay/record-continued.ts`. To be run as record.ts is.
+ * that suggests it early: `npx tsx test/replay/record-continued.ts [folder]`. To be run as record.ts is.
  */
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { serverFlags } from '../../workers/search-attributes.ts';
 import { BareServer } from '../support/bare-server.ts';
-import { root } from '../support/built.ts';
 import { CliRig } from '../support/cli-rig.ts';
+import { recordHistories } from './record-histories.ts';
 
-const folder = join(root, 'test', 'replay', 'histories', 'continued');
 const limit = 'limit.historyCount.suggestContinueAsNew=30';
 const rig = await CliRig.open();
 const server = await BareServer.start({ flags: [...serverFlags, '--dynamic-config-value', limit] });
@@ -22,17 +18,9 @@ try {
   });
   rig.write('a.yaml', `fretsaw: v1\nname: continued\nstages:\n${stages.join('')}`);
   await rig.run(['run', 'a.yaml'], env);
-  await server.ask(async ({ workflow }) => {
-    mkdirSync(folder, { recursive: true });
-    let count = 0;
-    for await (const { workflowId, runId, status } of workflow.list({
-      query: "WorkflowType = 'runPipeline'",
-    })) {
-      const history = await workflow.getHandle(workflowId, runId).fetchHistory();
-      const name = `runPipeline-${status.name.toLowerCase().replaceAll('_', '-')}-${++count}.json`;
-      // Where the program lay when this was recorded is nobody's business.
-      writeFileSync(join(folder, name), `${historyToJSON(history).replaceAll(root, '/fretsaw')}\n`);
-    }
+  await server.ask(async (client) => {
+    const folder = process.argv[2] ?? 'continued';
+    await recordHistories(client, { folder, query: "WorkflowType = 'runPipeline'", most: 4 });
   });
 } finally {
   await server.stop();

@@ -1,17 +1,14 @@
 /**
  * Records the histories that replay.test.ts replays, from a real run on a real server:
- * `npx tsx test/replay/record.ts`. To be run when a workflow is changed on purpose in a way that old
- * histories need not survive.
+ * `npx tsx test/replay/record.ts [folder]`. To be run for each release, with its version as the folder; and when
+ * a workflow is changed on purpose in a way that histories which no release has made need not survive.
  */
 import { Client, Connection } from '@temporalio/client';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findServer } from '../../workers/embedded-server.ts';
 import { CliRig } from '../support/cli-rig.ts';
-import { root } from '../support/built.ts';
+import { recordHistories } from './record-histories.ts';
 
-const folder = join(root, 'test', 'replay', 'histories');
 const rig = await CliRig.open();
 try {
   const script = (text: string): string => `argv: [sh, -c, '${text}', sh, "{out}"], outputs: { out: out }`;
@@ -65,19 +62,8 @@ stages:
 }
 
 async function record(): Promise<void> {
-  mkdirSync(folder, { recursive: true });
-  const connection = await Connection.connect({ address: `127.0.0.1:${findServer(join(rig.home, 'temporal'))?.port ?? 0}` });
-  const client = new Client({ connection });
-  const counts = new Map<string, number>();
-  for await (const { workflowId, runId, type, status } of client.workflow.list()) {
-    const shape = `${type}-${status.name.toLowerCase()}`;
-    const count = (counts.get(shape) ?? 0) + 1;
-    counts.set(shape, count);
-    if (count > 4) continue;
-    const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
-    // Where the program lay when this was recorded is nobody's business.
-    const text = historyToJSON(history).replaceAll(root, '/fretsaw');
-    writeFileSync(join(folder, `${shape}-${count}.json`), `${text}\n`);
-  }
+  const port = findServer(join(rig.home, 'temporal'))?.port ?? 0;
+  const connection = await Connection.connect({ address: `127.0.0.1:${port}` });
+  await recordHistories(new Client({ connection }), { folder: process.argv[2] ?? '', most: 4 });
   await connection.close();
 }
