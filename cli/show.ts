@@ -3,9 +3,11 @@ import { hexOf, shortDigest } from '../core/digest.ts';
 import type { StageKey } from '../core/keys.ts';
 import { listActs, type ActPredicate } from '../lineage/act.ts';
 import { listAttempts, type AttemptPredicate } from '../lineage/attempt.ts';
+import type { RunFinished } from '../lineage/run.ts';
 import { wasteOf, type Waste } from '../lineage/waste.ts';
 import type { Store } from '../store/store.ts';
 import { homePaths, openHomeStore, type HomePaths } from '../workers/home.ts';
+import type { StageState } from '../workflows/index.ts';
 import { exitCodes, UsageError, type Command, type Invocation } from './command.ts';
 import { findRun, keysOfRun, type StoredRun } from './find-run.ts';
 import { liveRuns } from './live-states.ts';
@@ -25,7 +27,11 @@ interface ShownStage {
   /** Last lines of the newest attempt's log, when it failed. */
   log: string[];
   progress: string;
+  failure?: Exclude<EndedStage['failure'], undefined>;
+  blockedBy?: string;
 }
+
+type EndedStage = RunFinished['stages'][number];
 
 /** One run: its stages with attempts and outputs, and of what failed the reason and the last lines of its log. */
 export const command: Command = {
@@ -58,19 +64,31 @@ async function showStages({ invocation, paths, store, run }: Showing): Promise<S
   const keys = new Map(await keysOfRun(store, run, invocation.installation.root));
   const live = run.finished === undefined ? await liveRuns(invocation, paths) : undefined;
   const states = await live?.states(run.started.run);
-  const ended = new Map(run.finished?.stages.map((stage) => [stage.stage, stage.outcome]));
+  const ended = new Map(run.finished?.stages.map((stage) => [stage.stage, stage]));
   const shown = await Promise.all(
     run.plan.stages.map(async ({ name, kind, pool }) => {
       const now = states?.get(name);
-      const key = (now !== undefined && 'key' in now ? now.key : undefined) ?? keys.get(name) ?? null;
-      const state = ended.get(name) ?? now?.kind;
-      const stage = { stage: name, kind, key, ...(await showKey({ store, work: paths.work, key, state })) };
+      const key = keyNow(now) ?? keys.get(name) ?? null;
+      const end = ended.get(name);
+      const state = end?.outcome ?? now?.kind;
+      const found = await showKey({ store, work: paths.work, key, state });
+      const stage = { stage: name, kind, key, ...found, ...reasonOf(end) };
       const wait = now?.kind === 'running' ? await live?.wait({ key: now.key, pool }) : undefined;
       return wait === undefined ? stage : { ...stage, progress: describePoolWait(wait) };
     }),
   );
   await live?.close();
   return shown;
+}
+
+function keyNow(state: StageState | undefined): StageKey | undefined {
+  return state !== undefined && 'key' in state ? state.key : undefined;
+}
+
+/** Why it came to nothing. Of a failed attempt its own line says more. */
+function reasonOf(end: EndedStage | undefined): Pick<ShownStage, 'failure' | 'blockedBy'> {
+  const { failure, blockedBy } = end ?? {};
+  return { ...(failure === undefined ? {} : { failure }), ...(blockedBy === undefined ? {} : { blockedBy }) };
 }
 
 interface KeyAtWork {
@@ -105,6 +123,12 @@ async function showKey({
   };
 }
 
+function reasonText({ failure, blockedBy, attempts }: ShownStage): string {
+  if (blockedBy !== undefined) return `by ${blockedBy}`;
+  const isSaid = attempts.at(-1)?.failure?.code === failure?.code;
+  return failure === undefined || isSaid ? '' : `${failure.code}: ${failure.message}`;
+}
+
 function lastLinesOf(attempt: AttemptPredicate | undefined): string[] {
   return attempt?.outcome === 'failed' ? (attempt.lastLines ?? []).slice(-10) : [];
 }
@@ -134,7 +158,7 @@ function render({ started, finished }: StoredRun, { state, stages, acts, invocat
       .map(([name, digest]) => `${name} ${shortDigest(digest)}`)
       .join('  ');
     lines.push(
-      `${stage.stage.padEnd(width)}  ${stage.state.padEnd(9)}  ${stage.progress}${outputs}`.trimEnd(),
+      `${stage.stage.padEnd(width)}  ${stage.state.padEnd(9)}  ${stage.progress}${outputs}${reasonText(stage)}`.trimEnd(),
     );
     const isTroubled =
       stage.attempts.length > 1 || stage.attempts.some(({ outcome }) => outcome === 'failed');

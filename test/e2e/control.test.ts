@@ -37,6 +37,7 @@ describe('what a person says to a run', { timeout: 300_000 }, () => {
     const after = (await rig.run(['show', 'last'])).out;
     expect(after).toContain('pause train by ada at ');
     expect(after).toMatch(/attempt 1 .*PREEMPTED/);
+    expect(after).toMatch(/2 attempts \(1 PREEMPTED\), [\d.]+ s lost/);
     expect(after).toMatch(/attempt 2 .*from the snapshot of step \d+: done/);
     const { documents } = openDiskStore({ home: rig.home, domain: 'local', trusted: [] });
     const acts = await listActs(documents, ended.run);

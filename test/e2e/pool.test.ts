@@ -124,6 +124,31 @@ test(
   },
 );
 
+test(
+  'a run that has used its GPU hours is stopped, and says so whenever it is asked',
+  { timeout: 300_000 },
+  async () => {
+    rig.write(
+      'a.yaml',
+      `fretsaw: v1
+name: costly
+budget: { gpu_hours: 0.01 }
+stages:
+  costly: { kind: command, pool: big, resources: { gpus: 8 }, with: { argv: [sh, -c, 'exec sleep 300', "{out}"], outputs: { out: out } } }
+`,
+    );
+    const worker = await startWorker();
+    const run = await rig.run(['run', 'a.yaml']);
+    expect(run.code).toBe(1);
+    const why = /BUDGET_SPENT: the run has used [\d.]+ of 0\.01 GPU hours/;
+    expect(run.out + run.err).toMatch(why);
+    expect((await rig.run(['show', 'last'])).out).toMatch(why);
+    await rig.until(() => rig.jobs().length === 0, 60);
+    worker.child.kill('SIGTERM');
+    await worker.ended;
+  },
+);
+
 test('a pool file is checked without being served', { timeout: 60_000 }, async () => {
   rig.write('wrong.yaml', 'fretsaw: pool/v1\nname: wrong\nslots: none\n');
   const wrong = await rig.run(['worker', '--pool', './wrong.yaml', '--check']);

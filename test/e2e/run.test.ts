@@ -68,6 +68,7 @@ describe('run', { timeout: 120_000 }, () => {
     });
     const shown = await rig.run(['show', 'last']);
     expect(shown.out).toContain('COMMAND_FAILED: exit code 3: broken');
+    expect(shown.out).toMatch(/behind +blocked +by bad$/m);
     expect((await rig.run(['logs', 'last', 'bad'])).out).toBe('broken\n');
     expect((await rig.run(['status'])).out).toContain('failed');
   });
