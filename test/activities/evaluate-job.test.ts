@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -11,6 +13,7 @@ import { runNodeJob, toFailure, type JobHost, type NodeJob } from '../../activit
 import { artifactDigest } from '../../core/artifact.ts';
 import { Failure } from '../../core/errors.ts';
 import { readAnswers } from '../../evaluation/answer-record.ts';
+import { startServer } from '../../evaluation/server/openai-server.ts';
 import { nanoOnnx, readGoldenAnswers } from '../evaluation/golden.ts';
 import { startFakeServer } from '../support/fake-openai.ts';
 
@@ -290,6 +293,49 @@ describe('an evaluation of a server', () => {
     });
   }, 60_000);
 
+  it('that was killed by force asks no finished question again', async () => {
+    const questions = Array.from({ length: 300 }, (_, at) => ({
+      ...{ id: `q${at}`, task: 'sums', answer: '1', scorer: 'exact' },
+      messages: [{ role: 'user', content: `${at}+1` }],
+    }));
+    const tasks = join(home, 'tasks', 'examples.jsonl');
+    await writeFile(tasks, questions.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    const served = await startServer({
+      ...{ folder: nanoOnnx, name: 'model', digest: digest('a'), host: '127.0.0.1', port: 0 },
+      ...{ threads: 1, batchSize: 4, queueSize: 400, maxNewTokens: 64 },
+    });
+    const asked = await countQuestions(served.url, 12);
+    const job = {
+      with: { efforts: ['low'], max_new_tokens: { low: 12 }, batch_size: 5, runner: 'endpoint' },
+      resources: { endpoint: { model: 'model', url: asked.url, concurrency: 4 } },
+    };
+    const child = start(await layOut(1, job));
+    const exited = once(child, 'exit');
+    await vi.waitFor(
+      async () => {
+        expect((await read(1, 'answers.partial.jsonl')).split('\n').length).toBeGreaterThan(20);
+      },
+      { timeout: 60_000, interval: 5 },
+    );
+    child.kill('SIGKILL');
+    expect(await exited).toEqual([null, 'SIGKILL']);
+    const whole = (await read(1, 'answers.partial.jsonl')).split('\n').slice(0, -1);
+    const finished = whole.map((line) => (JSON.parse(line) as { id: string }).id);
+    expect(finished.length).toBeLessThan(questions.length);
+
+    const before = new Map(asked.times);
+    expect(await runNodeJob(await layOut(2, job), evaluateStage, new FakeHost())).toBe(0);
+    const content = new Map(questions.map(({ id, messages }) => [id, messages[0]?.content ?? '']));
+    for (const id of finished) expect([id, asked.times.get(content.get(id) ?? '')]).toEqual([id, 1]);
+    // Those that were open when it was killed, four at most, were asked twice.
+    const twice = [...asked.times.values()].filter((times) => times > 1).length;
+    expect(twice).toBeLessThanOrEqual(4);
+    expect(before.size).toBeGreaterThanOrEqual(finished.length);
+    expect(readAnswers(await read(2, 'out/results/answers.jsonl'), '')).toHaveLength(questions.length);
+    await asked.close();
+    await served.close();
+  }, 120_000);
+
   it('that is another model is refused before a question is asked', async () => {
     const other = await startFakeServer(() => ({ kind: 'answer', content: '16' }));
     await runNodeJob(await layOut(1, at({ url: other.url, model: 'fake' })), evaluateStage, new FakeHost());
@@ -404,6 +450,48 @@ describe('a job in Node', () => {
     });
   });
 });
+
+/** Passes everything on to a server, and counts how often each question was asked with this cap; probes have another. */
+async function countQuestions(
+  target: string,
+  cap: number,
+): Promise<{ url: string; times: Map<string, number>; close: () => Promise<void> }> {
+  const times = new Map<string, number>();
+  const proxy = createServer((incoming, outgoing) => {
+    void (async () => {
+      const parts: Buffer[] = [];
+      for await (const part of incoming as AsyncIterable<Buffer>) parts.push(part);
+      const body = Buffer.concat(parts);
+      if (incoming.method === 'POST') {
+        const { max_tokens, messages } = JSON.parse(body.toString()) as {
+          max_tokens: number;
+          messages: { content: string }[];
+        };
+        const question = messages.at(-1)?.content ?? '';
+        if (max_tokens === cap) times.set(question, (times.get(question) ?? 0) + 1);
+      }
+      const { method, headers } = incoming;
+      const passed = request(`${target}${incoming.url ?? ''}`, { method, headers }, (answer) => {
+        outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(outgoing);
+      });
+      passed.once('error', () => outgoing.destroy());
+      outgoing.once('close', () => passed.destroy());
+      passed.end(body);
+    })();
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  return {
+    url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    times,
+    close: async () => {
+      proxy.close();
+      proxy.closeAllConnections();
+      await once(proxy, 'close');
+    },
+  };
+}
 
 function start(jobFile: string): ChildProcess {
   const root = new URL('../..', import.meta.url).pathname;
