@@ -30,7 +30,9 @@ const peerVenv = join(root, '.fretsaw', 'bench-venv');
 const options = readOptions(process.argv.slice(2));
 const scratch = mkdtempSync(join(options.folder, 'fretsaw-bench-store-'));
 const data = join(scratch, 'data');
-const worker = join(scratch, 'store-worker.mjs');
+mkdirSync(join(root, '.fretsaw'), { recursive: true });
+const bundles = mkdtempSync(join(root, '.fretsaw', 'bench-store-')); // below node_modules' folder
+const worker = join(bundles, 'store-worker.mjs');
 const rows = [];
 
 /** Each with compression and encryption off, as far as it has them: the data does not compress. */
@@ -95,15 +97,12 @@ const peers = {
 try {
   buildSync({
     entryPoints: ['store-worker', 'store-bare-loop'].map((name) => join(root, 'test/bench', `${name}.ts`)),
-    outdir: scratch,
+    outdir: bundles,
     outExtension: { '.js': '.mjs' },
     bundle: true,
     platform: 'node',
     format: 'esm',
-    // The AWS SDK has parts that ask for CommonJS's require.
-    banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
-    },
+    external: ['@aws-sdk/*'], // as in dist: what is not on S3 does not load it
   });
   const generated = generate(data, options.scale);
   const { names, uniqueBytes, logicalBytes } = generated;
@@ -122,12 +121,12 @@ try {
     }
   printTable();
 } finally {
-  rmSync(scratch, { recursive: true, force: true });
+  for (const folder of [scratch, bundles]) rmSync(folder, { recursive: true, force: true });
 }
 
 function measureBareLoop(run, folders, logicalBytes) {
   const files = folders.map((folder) => join(folder, 'model.safetensors'));
-  const loop = join(scratch, 'store-bare-loop.mjs');
+  const loop = join(bundles, 'store-bare-loop.mjs');
   const add = measure(['node', loop, 'hash', ...files]);
   const restore = measure(['node', loop, 'copy', join(scratch, 'copy'), ...files]);
   rows.push(row('bare loop', run, { add, restore, logicalBytes }));
