@@ -27,6 +27,7 @@ const systemPackages = [
   'ceph-osd',
   'ceph-common',
   'uuid-runtime',
+  'memcached',
   'python3-boto3',
   'curl',
   'slurm-wlm',
@@ -40,7 +41,10 @@ function main() {
   const then = args.indexOf('--then');
   const own = then === -1 ? args : args.slice(0, then);
   checkNode();
-  if (own.includes('--system') || process.env.CI === 'true') installSystemPackages();
+  if (own.includes('--system') || process.env.CI === 'true') {
+    installSystemPackages();
+    installSwift();
+  }
   part('node_modules', nodeInputs, join(root, 'node_modules', '.fretsaw-stamp'), installNodeModules);
   part('.venv', pythonInputs, join(venv, 'fretsaw-stamp'), installVenv);
   part('dist', sourceInputs, join(root, 'dist', '.fretsaw-stamp'), () => {
@@ -133,6 +137,20 @@ function installSystemPackages() {
   if (!updated || !tryRun('apt-get', install, quiet)) {
     say('could not install them: suites that need them will be skipped');
   }
+}
+
+/** A second S3 for tests, in an environment of its own. */
+function installSwift() {
+  const home = join(root, '.fretsaw', 'swift-venv');
+  const python = join(home, 'bin', 'python');
+  const wanted = 'infra/dev/swift/requirements.txt';
+  const stamp = join(home, 'fretsaw-stamp');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === read(wanted) && runsPython311(python)) return;
+  say('installing Swift ...');
+  rmSync(home, { recursive: true, force: true });
+  const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '-r', wanted];
+  if (tryRun(findPython(), ['-m', 'venv', home]) && tryRun(python, pip)) writeFileSync(stamp, read(wanted));
+  else say('could not install it: the suite on a second S3 will be skipped');
 }
 
 function sourceInputs() {

@@ -11,8 +11,8 @@ describe.skipIf(radosgwIsMissing() !== undefined)('on S3 (radosgw)', () => {
     describeBackend(openS3BackendRig);
   });
   describe('the store', () => {
-    describeArtifacts(openS3StoreRig);
-    describeNames(openS3StoreRig);
-    describePieces(openS3StoreRig);
+    describeArtifacts(() => openS3StoreRig());
+    describeNames(() => openS3StoreRig());
+    describePieces(() => openS3StoreRig());
   });
 });

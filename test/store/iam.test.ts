@@ -8,7 +8,7 @@ import type { ObjectBackend } from '../../store/object-backend.ts';
 import { createS3Backend } from '../../store/s3/s3-backend.ts';
 import type { Store } from '../../store/store.ts';
 import { root } from '../support/built.ts';
-import { addUser, radosgwIsMissing, type Radosgw } from '../support/radosgw.ts';
+import { addUser, radosgwIsMissing, startRadosgw, type S3Server } from '../support/radosgw.ts';
 import { makeBucket, type Bucket } from '../contract/s3-rig.ts';
 import { keyOf, leaseOf, put } from '../contract/store-rig.ts';
 import { moeFile } from '../contract/tensor-file.ts';
@@ -41,7 +41,7 @@ describe.skipIf(radosgwIsMissing() !== undefined)(
       const statements: object[] = [];
       const user = async (policy: string): Promise<User> => {
         const name = `${policy}-${suffix}`;
-        const keys = await addUser(bucket.server, name);
+        const keys = await addUser(await startRadosgw(), name);
         statements.push(...statementsFor(policy, name, bucket));
         return openAs(bucket, keys, join(folder, policy));
       };
@@ -181,7 +181,7 @@ function statementsFor(policy: string, user: string, { name, place }: Bucket): o
   }));
 }
 
-function openAs(bucket: Bucket, keys: Pick<Radosgw, 'accessKeyId' | 'secretAccessKey'>, home: string): User {
+function openAs(bucket: Bucket, keys: Pick<S3Server, 'accessKeyId' | 'secretAccessKey'>, home: string): User {
   const { accessKeyId, secretAccessKey } = keys;
   const credentials = { accessKeyId, secretAccessKey };
   return {

@@ -10,8 +10,10 @@ export default function setup(): () => void {
   process.env['FRETSAW_TEST_RUN'] = folder;
   process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
   return () => {
-    const s3 = join(folder, 's3');
-    if (existsSync(s3)) execFileSync(join(root, 'infra', 'dev', 's3', 'stop.sh'), [s3]);
+    for (const service of ['s3', 'swift']) {
+      const at = join(folder, service);
+      if (existsSync(at)) execFileSync(join(root, 'infra', 'dev', service, 'stop.sh'), [at]);
+    }
     rmSync(folder, { recursive: true, force: true });
   };
 }

@@ -9,11 +9,14 @@ import { freePort } from './free-port.ts';
 const programs = ['radosgw', 'radosgw-admin', 'ceph-mon', 'ceph-osd', 'ceph', 'uuidgen', 'curl', 'setsid'];
 
 /** A real S3, shared by all test files of a run and started by the first that asks. */
-export interface Radosgw {
+export interface S3Server {
   endpoint: string;
   /** Keys of the user that owns what tests make. */
   accessKeyId: string;
   secretAccessKey: string;
+}
+
+export interface Radosgw extends S3Server {
   folder: string;
 }
 
@@ -29,32 +32,32 @@ export function radosgwIsMissing(): string | undefined {
 }
 
 export async function startRadosgw(): Promise<Radosgw> {
-  const folder = join(process.env['FRETSAW_TEST_RUN'] ?? '', 's3');
+  const { endpoint, folder } = await startOnce('s3', async () => [await freePort(), await freePort()]);
+  return { endpoint, accessKeyId: 'fretsaw-test', secretAccessKey: 'fretsaw-secret', folder };
+}
+
+/** `infra/dev/<name>/start.sh`, once for all test files of a run; global-setup.ts stops it. */
+export async function startOnce(
+  name: string,
+  ports: () => Promise<number[]>,
+): Promise<{ endpoint: string; folder: string }> {
+  const folder = join(process.env['FRETSAW_TEST_RUN'] ?? '', name);
   const state = join(folder, 'endpoint');
   await withLock(folder, async () => {
     if (existsSync(state)) return;
     mkdirSync(folder, { recursive: true });
-    const [s3, mon] = [await freePort(), await freePort()];
     const { stdout } = await promisify(execFile)(
-      join(root, 'infra', 'dev', 's3', 'start.sh'),
-      [folder, String(s3), String(mon)],
+      join(root, 'infra', 'dev', name, 'start.sh'),
+      [folder, ...(await ports()).map(String)],
       { timeout: 400_000 },
     );
     writeFileSync(state, stdout.trim());
   });
-  return {
-    endpoint: readFileSync(state, 'utf8'),
-    accessKeyId: 'fretsaw-test',
-    secretAccessKey: 'fretsaw-secret',
-    folder,
-  };
+  return { endpoint: readFileSync(state, 'utf8'), folder };
 }
 
 /** Another user of the service, who owns nothing. Takes a second: it is an administrator's program. */
-export async function addUser(
-  { folder, endpoint }: Radosgw,
-  name: string,
-): Promise<Pick<Radosgw, 'accessKeyId' | 'secretAccessKey' | 'endpoint'>> {
+export async function addUser({ folder, endpoint }: Radosgw, name: string): Promise<S3Server> {
   const keys = { accessKeyId: `key-of-${name}`, secretAccessKey: `secret-of-${name}` };
   const user = ['user', 'create', '--uid', name, '--display-name', name];
   await promisify(execFile)('radosgw-admin', [

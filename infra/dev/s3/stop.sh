@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Stops what start.sh started in the same directory, and waits until it has ended.
 dir=${1:?directory}
+# runs PID: it is there, and more than an entry that nobody has read yet
+runs() { grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status"; }
 for part in rgw osd mon; do
   file="$dir/run/$part.pid"
   if [ ! -f "$file" ]; then continue; fi
@@ -8,7 +10,7 @@ for part in rgw osd mon; do
   # Nothing in memory is worth a slow end.
   kill -9 "$pid" 2> /dev/null || true
   for _ in $(seq 1 100); do
-    if ! kill -0 "$pid" 2> /dev/null; then break; fi
+    if ! runs "$pid"; then break; fi
     sleep 0.1
   done
   rm -f "$file"
