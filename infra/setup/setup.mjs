@@ -28,6 +28,7 @@ const systemPackages = [
   'ceph-common',
   'uuid-runtime',
   'memcached',
+  'xfsprogs',
   'python3-boto3',
   'curl',
   'slurm-wlm',

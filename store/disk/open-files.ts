@@ -3,8 +3,8 @@ import { diskFailure, errnoOf } from './disk-failure.ts';
 
 /** Files that are read here and there, some of them kept open between reads. */
 export interface OpenFiles {
-  /** Fills `target` from `position` as far as the file goes; undefined when there is no such file. */
-  readAt(path: string, target: Buffer, position: number): number | undefined;
+  /** What of `target` could be filled from `position`; undefined when there is no such file. */
+  readAt(path: string, target: Buffer, position: number): Buffer | undefined;
   close(): void;
 }
 
@@ -31,7 +31,7 @@ export function createOpenFiles(limit: number): OpenFiles {
         let done = 0;
         for (let got = -1; got !== 0 && done < target.length; done += got)
           got = readSync(descriptor, target, done, target.length - done, position + done);
-        return done;
+        return target.subarray(0, done);
       } catch (error) {
         if (errnoOf(error) === 'ENOENT') return undefined;
         throw diskFailure(error, `reading ${path}`);

@@ -1,7 +1,7 @@
 import { isFailure } from '../../core/errors.ts';
 import { inParallel } from '../in-parallel.ts';
 import { isDiskDraft, lendDraft } from '../disk/disk-draft.ts';
-import type { NewObject, ObjectBackend } from '../object-backend.ts';
+import type { ByteRange, NewObject, ObjectBackend } from '../object-backend.ts';
 import type { Cache } from './cache.ts';
 import { isRight } from './is-right.ts';
 
@@ -40,14 +40,29 @@ export function createLayeredBackend(remote: ObjectBackend, cache: Cache): Objec
         if (!isFailure(error, 'DISK_FULL')) throw error;
       });
     }
-    // Room may have been made of it already.
-    yield* (cache.use(name) === undefined ? remote : cache.disk).stream(name);
+    yield* streamAsIs(name);
+  }
+
+  async function* streamAsIs(name: string, range?: ByteRange): AsyncIterable<Uint8Array> {
+    let isBegun = false;
+    try {
+      if (cache.use(name) !== undefined)
+        for await (const chunk of cache.disk.stream(name, range)) {
+          isBegun = true;
+          yield chunk;
+        }
+    } catch (error) {
+      if (isBegun || !isFailure(error, 'NOT_FOUND')) throw error; // another process has made room of it
+    }
+    if (!isBegun) yield* remote.stream(name, range);
   }
 
   return {
     location: remote.location,
     localPath: (name) => cache.use(name),
-    copyInto: (name, draft) => (cache.use(name) === undefined ? remote : cache.disk).copyInto(name, draft),
+    async copyInto(name, draft) {
+      for await (const chunk of stream(name)) await draft.write(chunk);
+    },
     head: (name) => remote.head(name),
     headMany: (names) => remote.headMany(names),
     draft: () => cache.disk.draft(),
@@ -70,10 +85,7 @@ export function createLayeredBackend(remote: ObjectBackend, cache: Cache): Objec
       if (bytes !== undefined && range === undefined) await cache.add([{ name, content: bytes }]);
       return bytes;
     },
-    stream: (name, range) => {
-      if (range === undefined) return stream(name);
-      return (cache.use(name) === undefined ? remote : cache.disk).stream(name, range);
-    },
+    stream: (name, range) => (range === undefined ? stream(name) : streamAsIs(name, range)),
     async prefetch(names) {
       await inParallel([...new Set(names)], fetchedAtOnce, async (name) => {
         if (cache.use(name) !== undefined) return;

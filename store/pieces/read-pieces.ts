@@ -65,14 +65,18 @@ async function* streamLocal(
   const buffer = Buffer.allocUnsafe(stepBytes);
   let sinceTurn = 0;
   for (const { pack, offset, length } of adjoined(pieces)) {
-    const path = backend.localPath(objectNames.pack(pack.sha256));
+    const name = objectNames.pack(pack.sha256);
+    const path = backend.localPath(name);
     for (let done = 0; done < length; done += stepBytes) {
       const step = buffer.subarray(0, Math.min(stepBytes, length - done));
-      const got = path === undefined ? undefined : files.readAt(path, step, offset + done);
-      if (got === undefined) throw lostPack(pack);
-      yield step.subarray(0, got);
-      sinceTurn += got;
-      if (got < step.length) return; // a truncated pack: whoever hashes the bytes sees it
+      const at = offset + done;
+      const bytes =
+        (path === undefined ? undefined : files.readAt(path, step, at)) ??
+        (await backend.get(name, { start: at, end: at + step.length })); // another process made room of the copy
+      if (bytes === undefined) throw lostPack(pack);
+      yield bytes;
+      sinceTurn += bytes.length;
+      if (bytes.length < step.length) return; // a truncated pack: whoever hashes the bytes sees it
       if (sinceTurn < turnBytes) continue;
       sinceTurn = 0;
       await setImmediate();

@@ -1,6 +1,9 @@
-import { mkdtempSync, rmSync, utimesSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDiskBackend } from '../../store/disk/disk-backend.ts';
 import { createCache } from '../../store/layers/cache.ts';
@@ -112,6 +115,29 @@ describe('copies on this host', () => {
     expect(await layered.get(name)).toEqual(content);
     expect(await remote.list('quarantine')).toEqual([]);
   });
+
+  it('may be used by two processes, each of which makes room while the other reads', async () => {
+    const { remote } = counted();
+    const blobs = Array.from({ length: 12 }, (_, n) => blob(`${n}`, 300_000 + n));
+    await remote.createMany(blobs);
+    const user = fileURLToPath(new URL('./cache-user.ts', import.meta.url));
+    const read = (step: number): Promise<{ stdout: string }> =>
+      promisify(execFile)(process.execPath, [
+        ...[
+          '--import',
+          'tsx',
+          user,
+          join(folder, 'remote'),
+          join(folder, 'cache'),
+          '1500000',
+          '8',
+          `${step}`,
+        ],
+      ]);
+    const wrong = await Promise.all([read(1), read(5), read(7)]);
+    expect(wrong.map(({ stdout }) => stdout.trim())).toEqual(['0', '0', '0']);
+    expect(readdirSync(join(folder, 'cache', 'tmp'))).toEqual([]);
+  }, 60_000);
 
   it('never say that something is there: the other place does', async () => {
     const { remote } = counted();

@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './built.ts';
-import { freePort, startOnce, type S3Server } from './radosgw.ts';
+import { freePort } from './free-port.ts';
+import { startOnce, type S3Server } from './radosgw.ts';
 
 /** What is missing here for a second S3, which refuses what radosgw takes; undefined when nothing is. */
 export function swiftIsMissing(): string | undefined {
