@@ -40,13 +40,14 @@ const missing = radosgwIsMissing();
 if (missing !== undefined) console.log(`no run has its store in S3: ${missing}`);
 const shared = mkdtempSync(join(tmpdir(), 'fretsaw-run-'));
 process.env['FRETSAW_TEST_RUN'] = shared;
-try {
-  process.exitCode = await disturb();
-} finally {
+process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
+process.once('exit', () => {
   if (existsSync(join(shared, 's3')))
     execFileSync(join(root, 'infra', 'dev', 's3', 'stop.sh'), [join(shared, 's3')]);
   rmSync(shared, { recursive: true, force: true });
-}
+});
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+process.exitCode = await disturb();
 
 function storeOf(seed: number): Place['kind'] {
   if (missing !== undefined || values.store === 'disk') return 'disk';
