@@ -24,8 +24,9 @@ export const commandEntries: readonly CommandEntry[] = [
 
 hit: the store has it. run: it will be made. maybe: it will be made unless what it reads comes out as before.
 A cost with ~ is an estimate; one without comes from records of earlier runs. FLOPs and the memory a GPU needs
-come from the model's geometry: bf16 weights sharded over the stage's GPUs, activations made again on the way back;
-a star means more than an H100 has.
+come from the model's geometry and the stage's layout: bf16 weights sharded over its GPUs, context_parallel and
+recompute_activations as it says, traffic between GPUs in the time; answers by the roofline as fitted to vLLM. A star
+means more than an H100 has, ? that the model does not fit there. \`fretsaw costs layout\` shows other layouts.
 
 Example:
   fretsaw plan specs/gpt-oss-puzzle-88b.yaml --against main

@@ -1,6 +1,13 @@
 import type { ModelShape } from './config.ts';
 import { kvBytes, modelSize } from './geometry.ts';
-import { bestThroughput, cacheCapacityBytes, maximumBatch, throughputAt, type Serving } from './roofline.ts';
+import {
+  batchSeconds,
+  bestThroughput,
+  cacheCapacityBytes,
+  maximumBatch,
+  throughputAt,
+  type Serving,
+} from './roofline.ts';
 
 /** What writing answers on servers of one layout takes. */
 export interface Generation {
@@ -30,6 +37,18 @@ export function generation(
     gpuSecondsPerToken: (serving.gpus * serving.replicas) / found.tokensPerSecond,
     memory: generationMemory(shape, serving, found.batch),
   };
+}
+
+/**
+ * Seconds in which so many requests at once, spread over the replicas, are all answered; undefined where not even one fits.
+ * What does not fit beside the others waits for them.
+ */
+export function roundSeconds(shape: ModelShape, serving: Serving, requests: number): number | undefined {
+  const fits = maximumBatch(shape, serving);
+  if (fits < 1) return undefined;
+  const each = Math.ceil(requests / serving.replicas);
+  const waves = Math.ceil(each / fits);
+  return waves * batchSeconds(shape, { serving, batch: Math.ceil(each / waves) });
 }
 
 /** Also of what does not fit: then it says how much is missing. */

@@ -1,6 +1,8 @@
-import { unknownCost } from './compute.ts';
-import type { Kind } from './kind.ts';
-import { hardwareNames } from '../costs/hardware.ts';
+import { fittedEngine, predictionBand } from '../costs/engine-model.ts';
+import { roundSeconds } from '../costs/generation.ts';
+import { hardware, hardwareNames } from '../costs/hardware.ts';
+import type { Serving } from '../costs/roofline.ts';
+import { numberIn, type EstimateInput, type Kind, type Range, type Settings } from './kind.ts';
 import { choice, flag, integer, list, number, settings } from './setting.ts';
 
 export const measureKind: Kind = {
@@ -66,5 +68,38 @@ export const measureKind: Kind = {
   runner: 'node',
   deterministic: 'no',
   code: { python: [], typescript: ['activities/measure-job.ts'] },
-  estimate: unknownCost,
+  estimate: sweepCost,
 };
+
+/** GPU seconds of the whole sweep, every server taking all of the stage's GPUs; unknown of a model in this process. */
+function sweepCost({ with: settings, resources: { gpus }, model }: EstimateInput): Range | undefined {
+  const shape = model?.shape;
+  if (shape === undefined || gpus === 0) return undefined;
+  const rounds = numbersIn(settings, 'tensor_parallel').flatMap((size) => {
+    const serving = servingOf(settings, { gpus: size, replicas: gpus / size });
+    return numbersIn(settings, 'concurrency').map((requests) => roundSeconds(shape, serving, requests));
+  });
+  const once = rounds.reduce(
+    (sum, round) => (sum === undefined || round === undefined ? undefined : sum + round),
+    0,
+  );
+  if (once === undefined) return undefined;
+  const seconds = gpus * once * (numberIn(settings, 'rounds') ?? 1) * (numberIn(settings, 'repeats') ?? 1);
+  const { worst } = predictionBand;
+  return { low: seconds * (1 - worst), high: seconds * (1 + worst) };
+}
+
+function servingOf(settings: Settings, size: Pick<Serving, 'gpus' | 'replicas'>): Serving {
+  return {
+    ...{ hardware: hardware['h100-sxm'], engine: fittedEngine, ...size },
+    expertParallel: settings['expert_parallel'] === true ? size.gpus : 1,
+    inputTokens: numberIn(settings, 'input_tokens') ?? 1,
+    outputTokens: numberIn(settings, 'output_tokens') ?? 1,
+    kvElementBytes: settings['kv'] === 'fp8' ? 1 : 2,
+  };
+}
+
+function numbersIn(settings: Settings, name: string): number[] {
+  const list = settings[name];
+  return Array.isArray(list) ? list.filter((value) => typeof value === 'number') : [];
+}

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { fittedEngine, idealEngine } from '../../costs/engine-model.ts';
-import { generation, generationMemory, withPlainExperts } from '../../costs/generation.ts';
+import { generation, generationMemory, roundSeconds, withPlainExperts } from '../../costs/generation.ts';
 import { gibibyte, kvBytes, modelSize } from '../../costs/geometry.ts';
-import { throughputAt } from '../../costs/roofline.ts';
+import { batchSeconds, maximumBatch, throughputAt } from '../../costs/roofline.ts';
 import { parent, published, servingAt } from './published.ts';
 
 const [node] = published;
@@ -32,6 +32,16 @@ describe('writing answers', () => {
     const at = throughputAt(parent, { serving, batch: 2 });
     expect(few?.gpuSecondsPerToken).toBe(8 / at.tokensPerSecond);
     expect(few?.gpuSecondsPerToken).toBeGreaterThan(generation(parent, serving)?.gpuSecondsPerToken ?? 0);
+  });
+
+  it('in rounds is spread over replicas, and waits for room', () => {
+    const two = { ...serving, gpus: 4, replicas: 2 };
+    const fits = maximumBatch(parent, two);
+    const at = (batch: number): number => batchSeconds(parent, { serving: two, batch });
+    expect(roundSeconds(parent, two, 2 * fits)).toBe(at(fits));
+    expect(roundSeconds(parent, two, 3)).toBe(at(2));
+    expect(roundSeconds(parent, two, 2 * fits + 1)).toBe(2 * at(Math.ceil((fits + 1) / 2)));
+    expect(roundSeconds(withPlainExperts(parent), { ...two, gpus: 1 }, 1)).toBeUndefined();
   });
 
   it('that does not fit has no time, and says what it would take', () => {
