@@ -36,16 +36,10 @@ async function bundleNode() {
     platform: 'node',
     format: 'esm',
     target: 'node20',
+    // Of packages that are built twice the modules: they load in parts (the AWS SDK in half the time).
+    mainFields: ['module', 'main'],
     // Ours and the small pure ones go in; what has native code or is heavy stays in node_modules.
-    external: [
-      '@temporalio/*',
-      '@aws-sdk/*',
-      '@huggingface/*',
-      '@kubernetes/*',
-      'onnxruntime-node',
-      'highs',
-      'protobufjs',
-    ],
+    external: ['@temporalio/*', '@huggingface/*', '@kubernetes/*', 'onnxruntime-node', 'highs', 'protobufjs'],
     banner: {
       js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
     },
