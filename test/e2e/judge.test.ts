@@ -1,9 +1,15 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { nanoOnnx } from '../evaluation/golden.ts';
 import { resultsOf } from '../report/fixture.ts';
 import { root } from '../support/built.ts';
 import { CliRig } from '../support/cli-rig.ts';
+
+const cudaLibrary = join(
+  ...[root, 'node_modules', 'onnxruntime-node', 'bin', 'napi-v6', 'linux', 'x64'],
+  'libonnxruntime_providers_cuda.so',
+);
 
 let rig: CliRig;
 beforeAll(async () => {
@@ -87,3 +93,13 @@ stages:
     expect(shown.out).toMatch(/band: \d+ % on average/);
   },
 );
+
+test('a server on a GPU says what is missing where there is none, and knows no other provider', async () => {
+  const unknown = await rig.run(['serve', nanoOnnx, '--provider', 'tpu']);
+  expect(unknown.code).toBe(2);
+  expect(unknown.err).toContain('--provider: expected cpu or cuda, found tpu');
+  if (existsSync(cudaLibrary)) return;
+  const missing = await rig.run(['serve', nanoOnnx, '--provider', 'cuda', '--port', '0']);
+  expect(missing.code).toBe(1);
+  expect(missing.err).toMatch(/cannot open model\.onnx on cuda: .*CUDA libraries come with/);
+});
