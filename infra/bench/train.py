@@ -8,7 +8,8 @@ weights (speed does not depend on them), the student keeps three quarters of the
 second layer. Without a GPU the figures are those of this machine's cores; on a GPU the defaults are
 the geometry of gpt-oss-20b cut to four layers, rows of 8,192 tokens one at a time. `--geometry`
 measures two layers of gpt-oss-120b's geometry, forward and backward, at 8K, 32K and 128K tokens
-(CUDA only).
+(CUDA only). What takes longer than `--limit` seconds, or fails, is said so, and the rest goes on;
+infra/bench/gpu.sh runs all that wants a GPU.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ def main() -> None:
         result = MODES[arguments.mode](arguments)
         print(json.dumps(result))
         return
+    if arguments.geometry and not torch.cuda.is_available():
+        print("skipped: no CUDA device here: two layers of the real geometry need one")
+        return
     with tempfile.TemporaryDirectory(prefix="fretsaw-bench-train-") as folder:
         if not arguments.folder:
             arguments.folder = folder
@@ -42,15 +46,21 @@ def main() -> None:
         if arguments.only == ["inputs"]:
             return
         if arguments.geometry:
-            print_geometry(run_mode("geometry", arguments))
+            for length in arguments.lengths:
+                alone = argparse.Namespace(**{**vars(arguments), "lengths": [length]})
+                print_geometry(length, run_mode("geometry", alone))
             return
         wanted = arguments.only or [name for name in MODES if name != "geometry"]
         found = {name: run_mode(name, arguments) for name in wanted}
-        print_training(arguments, found)
-        print_loss(found)
+        done = {name: row for name, row in found.items() if "failed" not in row}
+        print_training(arguments, done)
+        print_loss(done)
+        for name in found.keys() - done.keys():
+            print(f"{name}: {found[name]['failed']}")
 
 
 def run_mode(mode: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a mode finds, or {"failed": why}."""
     words = [sys.executable, __file__, "--mode", mode]
     for name, value in vars(arguments).items():
         if name in ("lengths", "only"):
@@ -59,7 +69,14 @@ def run_mode(mode: str, arguments: argparse.Namespace) -> dict[str, Any]:
             words += ["--profile"] if value else []
         elif name not in ("mode", "geometry"):
             words += [f"--{name.replace('_', '-')}", str(value)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    try:
+        done = subprocess.run(
+            words, stdout=subprocess.PIPE, text=True, check=True, timeout=arguments.limit
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not done within {arguments.limit:g} s"}
+    except subprocess.CalledProcessError as error:
+        return {"failed": f"exit code {error.returncode}; its last words stand above"}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -324,8 +341,6 @@ def geometry(arguments: argparse.Namespace) -> dict[str, Any]:
     from fretsaw_engine.methods.distill.load import load_pair
     from fretsaw_engine.training import distributed
 
-    if not torch.cuda.is_available():
-        return {"skipped": "no CUDA device here: two layers of the real geometry need one"}
     distributed.start()
     root = Path(arguments.folder)
     pair = load_pair(
@@ -502,9 +517,9 @@ def print_loss(found: dict[str, dict[str, Any]]) -> None:
         print(f"memory of the loss, plain / chunked: {ratio:.1f}")
 
 
-def print_geometry(found: dict[str, Any]) -> None:
-    if "skipped" in found:
-        print(f"skipped: {found['skipped']}")
+def print_geometry(length: int, found: dict[str, Any]) -> None:
+    if "failed" in found:
+        print(f"{length:8} tokens: {found['failed']}")
         return
     for row in found["rows"]:
         rate = row["tokens"] / row["seconds"]
@@ -560,6 +575,7 @@ def _arguments() -> argparse.Namespace:
         ("loss-words", 201_088, 201_088),
     ):
         parser.add_argument(f"--{name}", type=int, default=gpu if on_gpu else cpu)
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds of one measurement")
     parser.add_argument("--profile", action="store_true", help="kernels of the geometry's passes")
     parser.add_argument("--lengths", type=int, nargs="+", default=[8192, 32768, 131072])
     found = parser.parse_args()

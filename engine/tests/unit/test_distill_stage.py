@@ -132,16 +132,21 @@ def test_killed_at_10_random_places_in_one_training_it_ends_with_the_same_bytes(
     assert output_bytes(resumed) == output_bytes(whole)
 
 
-def test_a_loss_that_leaps_stops_the_stage_with_its_code(
-    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _multiply_loss(monkeypatch: pytest.MonkeyPatch, factor: float, *, step: int) -> None:
+    """After so many steps, once."""
     plain = train.DistillTrainer.compute_loss
 
     def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
         loss = plain(self, *args, **kwargs)
-        return loss * 1e4 if self.state.global_step == 22 else loss
+        return loss * factor if self.state.global_step == step else loss
 
     monkeypatch.setattr(train.DistillTrainer, "compute_loss", compute_loss)
+
+
+def test_a_loss_that_leaps_stops_the_stage_with_its_code(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _multiply_loss(monkeypatch, 1e4, step=22)
     job_file = rig.job(tmp_path / "job")
     assert run_job(load_job(job_file), distill.run) == 1
     failure = _failure(job_file)
@@ -263,13 +268,7 @@ def test_a_poisoned_student_stops_at_once_with_nan_loss(rig: Rig, tmp_path: Path
 def test_a_nan_later_keeps_the_last_snapshot(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = train.DistillTrainer.compute_loss
-
-    def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
-        loss = plain(self, *args, **kwargs)
-        return loss * math.nan if self.state.global_step == 10 else loss
-
-    monkeypatch.setattr(train.DistillTrainer, "compute_loss", compute_loss)
+    _multiply_loss(monkeypatch, math.nan, step=10)
     job_file = rig.job(tmp_path / "job")
     assert run_job(load_job(job_file), distill.run) == 1
     assert _failure(job_file)["code"] == "NAN_LOSS"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +24,6 @@ from fretsaw_engine.moe import gpt_oss, mxfp4
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-    from types import TracebackType
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -44,7 +43,7 @@ TURN_ENDS = ("<|return|>", "<|call|>")
 DEFAULT_SHARD_BYTES = 5 * 2**30
 
 
-class Tensors:
+class Tensors(AbstractContextManager["Tensors"]):
     """A checkpoint's tensors, read one at a time from however many files they lie in."""
 
     def __init__(self, folder: Path) -> None:
@@ -88,15 +87,7 @@ class Tensors:
     def close(self) -> None:
         self._stack.close()
 
-    def __enter__(self) -> Tensors:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _open(self, file: str) -> None:

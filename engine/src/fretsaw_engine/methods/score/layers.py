@@ -11,6 +11,7 @@ experts, H heads, G key/value heads, X head_dim, V vocabulary.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,6 @@ from fretsaw_engine.moe.checkpoint import check_tensors, open_tensors, read_conf
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
     from fretsaw_engine.methods.score.units import Unit
     from fretsaw_engine.moe.checkpoint import Tensors
@@ -63,8 +63,8 @@ class Expert:
 
 
 @dataclass(kw_only=True)
-class Parent:
-    """A checkpoint's layers. Close it, or use it as a context manager."""
+class Parent(AbstractContextManager["Parent"]):
+    """A checkpoint's layers; a context manager."""
 
     folder: Path
     budget_bytes: int
@@ -85,15 +85,7 @@ class Parent:
         check_tensors(document, self._tensors)
         self._rotary = GptOssRotaryEmbedding(self.config).to(self.device)
 
-    def __enter__(self) -> Parent:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._tensors.close()
 
     @property
