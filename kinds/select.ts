@@ -98,7 +98,7 @@ const objective = record(
 
 export const selectKind: Kind = {
   name: 'select',
-  version: 2,
+  version: 3,
   summary:
     'Mixed-integer program over all layers: the architecture, and apart from it the proof that nothing better fits.',
   example:

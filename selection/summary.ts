@@ -7,11 +7,12 @@ export function summarise(proof: Place): string {
     `# Selection\n\n${text(at('status'))}: score ${figure(at('value'))}, nothing below ${figure(at('bound'))} exists (bound by multipliers alone: ${figure(at('lpBound'))}).`,
     table(
       '## Constraints',
-      ['constraint', 'limit', 'used', 'price a unit', '1 % tighter', '1 % looser'],
+      ['constraint', 'limit', 'used', 'left', 'price a unit', '1 % tighter', '1 % looser'],
       list((row) => [
         text(field(row, 'name')),
         `${figure(field(row, 'limit'))} ${text(field(row, 'unit'))}`,
         figure(field(row, 'used')),
+        figure(field(row, 'slack')),
         figure(field(row, 'shadowPrice')),
         figure(field(row, 'tighter1Percent')),
         figure(field(row, 'looser1Percent')),

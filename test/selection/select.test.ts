@@ -267,6 +267,7 @@ describe('a proof', () => {
       sameBudget: null,
     });
     const page = summarise({ value: proof, path: 'proof.json' });
+    expect(page).toContain('| constraint | limit | used | left | price a unit |');
     expect(page).toContain('## even');
     expect(page).toContain('At its budget the best selection has');
     expect(page).toContain('choices that were not scored: layer 0: 13 experts, window 16');
