@@ -86,14 +86,19 @@ export class JobLimits {
     return uses;
   }
 
-  /** After its last step a job may write and measure for as long as it likes. */
+  /**
+   * After its last step a job may write and measure for as long as it likes. Before its usual gap is known (it
+   * may hang in its first collective) `seconds` stand for that. Who never says anything is not judged.
+   */
   #stall({ progress, saidAtMs, usualGapMs }: JobSigns, nowMs: number): Breach | undefined {
     const { stall } = this.#request;
-    if (stall === undefined || progress === undefined || progress.step >= progress.total) return undefined;
-    if (saidAtMs === undefined || usualGapMs === undefined) return undefined;
+    if (stall === undefined || saidAtMs === undefined) return undefined;
+    if (progress !== undefined && progress.step >= progress.total) return undefined;
+    const patienceMs = stall.seconds * 1000;
     const silentMs = nowMs - saidAtMs;
-    if (silentMs <= Math.max(stall.times * usualGapMs, stall.seconds * 1000)) return undefined;
-    const told = `${seconds(silentMs)} s of silence at step ${progress.step}, where ${seconds(usualGapMs)} s are usual`;
+    if (silentMs <= Math.max(stall.times * (usualGapMs ?? patienceMs), patienceMs)) return undefined;
+    const usual = usualGapMs === undefined ? '' : `, where ${seconds(usualGapMs)} s are usual`;
+    const told = `${seconds(silentMs)} s of silence at step ${progress?.step ?? 0}${usual}`;
     return { code: 'STALLED', message: told };
   }
 }

@@ -43,7 +43,11 @@ export const retrySetting = record('How often a stage is tried in all, and what 
     'When a job that tells nothing counts as stalled: both must have passed.',
     {
       times: number('So many times the usual gap between its steps.', { default: 20, minimum: 2 }),
-      seconds: number('At least so long.', { default: 600, exclusiveMinimum: 0, unit: 'seconds' }),
+      seconds: number('At least so long; until its usual gap is known this stands for it.', {
+        default: 600,
+        exclusiveMinimum: 0,
+        unit: 'seconds',
+      }),
     },
     { default: { times: 20, seconds: 600 } },
   ),

@@ -128,6 +128,18 @@ describe('a job that ends badly', { timeout: 240_000 }, () => {
     expect(stacks).toContain('wait_for_a_rank_that_never_comes');
   });
 
+  test('hung in its first steps is STALLED too, and the stacks of all ranks are kept', async () => {
+    const changes = { stall: { times: 5, seconds: 2 }, resources: { cpus: 1, gpus: 2 } };
+    const key = await rig.key({ mode: 'ranks hung', step_seconds: 0.2 });
+    const tried = await rig.attempt(key, changes, async (job) => {
+      for (const rank of [0, 1]) process.kill(await rankOf(job, rank), 'SIGSTOP');
+    });
+    expect(tried.failure?.code).toBe('STALLED');
+    const stacks = await textOf(tried, 'stacks');
+    for (const rank of [0, 1]) expect(stacks).toMatch(new RegExp(`== process \\d+, rank ${rank}\nProcess`));
+    expect(stacks).toContain('fretsaw_engine/job.py');
+  });
+
   test('because its snapshot lies is RESUME_DRIFT, and the next attempt goes on from an older one', async () => {
     const key = await rig.key({ mode: 'drift', step_seconds: 0.1 });
     await rig.attempt(key, {}, kill('SIGTERM'));
