@@ -12,7 +12,7 @@ export const rollout = record(
     url: { ...secret, description: 'Engine server: the secret that holds its base URL.' },
     concurrency: integer('Engine server: requests in flight.', { default: 64, minimum: 1 }),
     tolerance: number(
-      'Engine server: how far its log probabilities may be from the model’s on average, in nats a token; ten times what bfloat16 makes when absent.',
+      'How far log probabilities of the answers may be from the model’s on average, in nats a token: of a server at its proof (ten times what bfloat16 makes when absent), in RL at every step.',
       { exclusiveMinimum: 0 },
     ),
   },

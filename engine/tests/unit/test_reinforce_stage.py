@@ -28,8 +28,9 @@ from training_rig import (
 
 from fretsaw_engine.harmony.render import rehearsal_renderer
 from fretsaw_engine.job import run_job
+from fretsaw_engine.methods.generate.decode import decode
 from fretsaw_engine.methods.reinforce.prompts import apportion, plan_digest, plan_prompts
-from fretsaw_engine.moe.checkpoint import load_tokenizer, open_tensors
+from fretsaw_engine.moe.checkpoint import load_model, load_tokenizer, open_tensors
 from fretsaw_engine.moe.gpt_oss import is_expert_or_router
 from fretsaw_engine.stages import reinforce
 
@@ -239,6 +240,24 @@ def test_a_plan_uses_every_prompt_before_it_repeats_one(rig: Rig) -> None:
     assert set(Counter(p.id for p in plan[:20]).values()) == {2}
     assert Counter(p.effort for p in plan) == {"low": 6, "high": 19}
     assert plan_digest(plan) == plan_digest(planned(1)) != plan_digest(planned(2))
+
+
+def test_answers_of_another_model_than_the_one_that_trains_are_found_out_at_their_step(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"steps": 2, "prompts_per_step": 2, "rollout": {"tolerance": 1e-3}}
+    assert run_job(load_job(rig.job(tmp_path / "own", **short)), reinforce.run) == 0
+    other = load_model(write_child(tmp_path / "other", write_parent(tmp_path / "parent", 2)))
+
+    def decode_other(model: Any, *args: Any) -> Any:
+        return decode(other, *args)
+
+    monkeypatch.setattr("fretsaw_engine.methods.reinforce.train.decode", decode_other)
+    job_file = rig.job(tmp_path / "another", **short)
+    assert run_job(load_job(job_file), reinforce.run) == 1
+    failure = events(job_file)[-1]
+    assert failure["code"] == "DIGEST_MISMATCH"
+    assert failure["message"].startswith("step 1: ")
 
 
 def test_recomputed_activations_are_the_same_training(rig: Rig, tmp_path: Path) -> None:

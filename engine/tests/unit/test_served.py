@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,3 +135,17 @@ def test_a_server_that_names_another_digest_is_not_even_asked(
         assert failure["code"] == "DIGEST_MISMATCH"
         assert "fff" in failure["message"]
         assert server.asked == []
+
+
+def test_a_training_that_goes_on_does_not_ask_a_server_for_the_weights_of_its_start(
+    child: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RolloutServer(_other_seed(child, tmp_path)) as server:
+        monkeypatch.setenv("ROLLOUT_URL", server.url)
+        job_file = _reinforce(tmp_path / "job", child)
+        document = json.loads(job_file.read_text())
+        document["resume"] = {"path": str(tmp_path / "00000001"), "step": 1}
+        job_file.write_text(json.dumps(document))
+        run_job(load_job(job_file), reinforce.run)
+        assert server.asked == []
+        assert events(job_file)[-1]["code"] != "DIGEST_MISMATCH"

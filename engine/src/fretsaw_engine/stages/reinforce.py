@@ -41,7 +41,9 @@ def run(job: Job) -> None:
         seed=settings.seed,
     )
     stop = stop_ids(folder)
-    if settings.rollout.engine == "server" and distributed.rank() == 0:
+    # A server that an earlier attempt has sent its weights to is no longer at the start.
+    is_first = job.resume is None and distributed.rank() == 0
+    if settings.rollout.engine == "server" and is_first:
         server = ServerRollout(settings.rollout.base_url(), stop, settings.rollout.concurrency)
         prove_served(job, server, [prompt.ids for prompt in planned], settings.rollout.tolerance)
     model = load_trainable(folder)

@@ -100,6 +100,8 @@ class ReinforceTrainer(ResumableTrainer, GRPOTrainer):
     training computes for it. Where rollouts come from another engine it tells how far off-policy.
     """
 
+    most_gap: float | None = None
+    """A step's `log_prob_gap` above it is another model's: DIGEST_MISMATCH."""
     _log_probs: torch.Tensor
 
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -110,8 +112,16 @@ class ReinforceTrainer(ResumableTrainer, GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: Any) -> Any:
         loss = super()._compute_loss(model, inputs)
         mask = inputs["completion_mask"].bool()
-        gap = (self._log_probs - inputs["sampling_per_token_logps"]).abs()[mask]
-        self._metrics["train"]["log_prob_gap"].append(gap.mean().item() if gap.numel() else 0.0)
+        gaps = (self._log_probs - inputs["sampling_per_token_logps"]).abs()[mask]
+        gap = gaps.mean().item() if gaps.numel() else 0.0
+        self._metrics["train"]["log_prob_gap"].append(gap)
+        if self.most_gap is not None and not gap <= self.most_gap:
+            raise StageFailure(
+                "DIGEST_MISMATCH",
+                f"step {self.state.global_step + 1}: who writes the answers is {gap:.3g} nats a "
+                f"token away from what trains, more than rollout.tolerance {self.most_gap:g}",
+                {"gap": gap, "limit": self.most_gap},
+            )
         return loss
 
 
@@ -192,6 +202,7 @@ def train(
         if samples_here
         else None,
     )
+    trainer.most_gap = settings.rollout.tolerance
     if reference is not None:
         # Given as an object; GRPOTrainer itself could only load one by a name on the hub.
         add_fused_lm_head(reference, temperature=settings.temperature)
