@@ -463,6 +463,8 @@ def peak_bytes() -> int:
 
 def print_training(arguments: argparse.Namespace, found: dict[str, dict[str, Any]]) -> None:
     rows = {title: found.get(name) for name, title in TRAININGS.items()}
+    if not any(rows.values()):
+        return
     print(f"{'':24}{'tokens/s':>12}{'step':>12}{'peak memory':>16}{'of peak':>10}")
     counted = arguments.sequence - arguments.sequence // 4
     flops = arguments.batch * step_flops(arguments, arguments.sequence, counted)
