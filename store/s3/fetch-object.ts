@@ -4,8 +4,8 @@ import { absent, readPart } from './read-part.ts';
 import type { S3Connection } from './s3-connection.ts';
 import type { IncomingBody } from './wire-answer.ts';
 
-/** Between two requests a connection waits for the service's first byte: few of them. */
-const partBytes = 32 << 20;
+/** A pack is one part. Between two requests a connection waits for the first byte: few of them. */
+const partBytes = 64 << 20;
 const partsAtOnce = 4;
 /** Written where it was read, while it is in a core's own cache: 1 MiB costs three times the system time (measured). */
 const blockBytes = 256 << 10;

@@ -19,8 +19,8 @@ import { sha256Text } from '../../store/sha256.ts';
  *     restore HOME PLACE OUT DIGEST...  to OUT/<n>
  *     plan HOME PLACE COUNT DIGEST...   leaves records of COUNT stages that made these artifacts and small ones
  *     ask HOME PLACE COUNT              whether all of that is there, as `fretsaw plan` asks; prints milliseconds
- *     up HOME PLACE FILE                one file as one object
- *     down HOME PLACE FILE              the same object into a file
+ *     up HOME PLACE FILE                one file as one object; prints milliseconds
+ *     down HOME PLACE FILE              the same object into a file; prints milliseconds
  */
 const [verb, home = '', place = '-', ...rest] = process.argv.slice(2);
 const store = openStoreAt(place === '-' ? undefined : place, { home, domain: 'local', trusted: [] });
@@ -71,6 +71,7 @@ switch (verb as string) {
   case 'up':
   case 'down': {
     const [path = ''] = rest;
+    const started = performance.now();
     const connection = connectS3(parseS3Location(place));
     if (verb === 'up')
       await uploadParts({ connection, name: 'objects/one', path, sizeBytes: statSync(path).size });
@@ -79,6 +80,7 @@ switch (verb as string) {
       await fetchObject(connection, 'objects/one', file);
       file.close();
     }
+    console.log((performance.now() - started).toFixed(1)); // without what starting Node takes
     break;
   }
   default:

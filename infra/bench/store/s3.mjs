@@ -84,7 +84,11 @@ function oneObject({ measure, worker, scratch, endpoint, file }, run) {
   const call = (verb, path) => measure(['node', worker, verb, scratch, place, path], scratch, keys);
   const up = call('up', file);
   const down = call('down', fresh(join(scratch, 'got')));
-  return row('fretsaw, one object', run, { up, down });
+  const alone = (figures) => (Number(figures.out) / 1e3).toFixed(2);
+  return {
+    ...row('fretsaw, one object', run, { up, down }),
+    'alone, s': `${alone(up)}, ${alone(down)}`, // without the start of Node
+  };
 }
 
 function wholeParent({ measure, worker, scratch, endpoint, data, uniqueUpTo }, run) {
@@ -108,6 +112,7 @@ function wholeParent({ measure, worker, scratch, endpoint, data, uniqueUpTo }, r
     'snapshot sent / new': (snapshot / (uniqueUpTo['snapshot-1'] - uniqueUpTo.child)).toFixed(4),
     'ask 200 cold, s': (Number(cold.out) / 1e3).toFixed(2),
     'ask 200 again, s': (Number(warm.out) / 1e3).toFixed(2),
+    'peak up, down, MiB': `${up.peak_mib.toFixed(0)}, ${down.peak_mib.toFixed(0)}`,
   };
 }
 
