@@ -16,26 +16,26 @@ const objectMebibytes = 1024;
 
 /** Rows of the table: wall and CPU seconds of the client alone, and wall over that of s5cmd in the same run. */
 export function benchS3(bench, { data, uniqueUpTo }) {
-  const { root, scratch, runs } = bench;
+  const file = join(bench.scratch, 'object');
+  writeNoise(file, objectMebibytes);
+  const rows = [];
+  for (let run = 1; run <= bench.runs; run++)
+    rows.push(...withS3(bench, (endpoint) => oneRun({ ...bench, data, uniqueUpTo, endpoint, file }, run)));
+  return rows;
+}
+
+/** A service of its own: it keeps in memory what it is given. */
+function withS3({ root, scratch }, work) {
   const dev = join(root, 'infra', 'dev', 's3');
-  const started = spawnSync(
-    join(dev, 'start.sh'),
-    [join(scratch, 's3'), String(s3Port), String(monitorPort)],
-    {
-      encoding: 'utf8',
-    },
-  );
+  const folder = fresh(join(scratch, 's3'));
+  const started = spawnSync(join(dev, 'start.sh'), [folder, String(s3Port), String(monitorPort)], {
+    encoding: 'utf8',
+  });
   if (started.status !== 0) throw new Error(started.stderr);
-  const endpoint = started.stdout.trim();
   try {
-    const file = join(scratch, 'object');
-    writeNoise(file, objectMebibytes);
-    const at = { ...bench, data, uniqueUpTo, endpoint, file };
-    const rows = [];
-    for (let run = 1; run <= runs; run++) rows.push(...oneRun(at, run));
-    return rows;
+    return work(started.stdout.trim());
   } finally {
-    spawnSync(join(dev, 'stop.sh'), [join(scratch, 's3')]);
+    spawnSync(join(dev, 'stop.sh'), [folder]);
   }
 }
 
