@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { resultsOf } from '../report/fixture.ts';
+import { resultsOf, resultsStage } from '../report/fixture.ts';
 import { CliRig } from '../support/cli-rig.ts';
 
 let rig: CliRig;
@@ -9,9 +9,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await rig.close();
 });
-
-const results = (name: string): string =>
-  `  ${name}: { kind: command, with: { argv: [cp, "${rig.folder}/${name}.json", "{out}/results.json"], outputs: { out: out }, types: { out: results } } }`;
 
 test(
   'a broken rule stops what comes after, until a person lets it pass by name',
@@ -23,8 +20,8 @@ test(
       `fretsaw: v1
 name: judged
 stages:
-${results('parent')}
-${results('control')}
+${resultsStage(rig, 'parent')}
+${resultsStage(rig, 'control')}
   gate:
     kind: gate
     inputs: { results: { parent: parent.out, control: control.out } }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { nanoOnnx } from '../evaluation/golden.ts';
-import { resultsOf } from '../report/fixture.ts';
+import { resultsOf, resultsStage } from '../report/fixture.ts';
 import { root } from '../support/built.ts';
 import { CliRig } from '../support/cli-rig.ts';
 
@@ -19,9 +19,6 @@ afterAll(async () => {
   await rig.close();
 });
 
-const results = (name: string): string =>
-  `  ${name}: { kind: command, with: { argv: [cp, "${rig.folder}/${name}.json", "{out}/results.json"], outputs: { out: out }, types: { out: results } } }`;
-
 test(
   'the report of a broken rule comes all the same; the gate of the same rules stops what hangs on it',
   { timeout: 240_000 },
@@ -34,8 +31,8 @@ name: judged
 params:
   rules: [{ metric: retention, model: control, baseline: parent, effort: high, at_least: 0.97 }]
 stages:
-${results('parent')}
-${results('control')}
+${resultsStage(rig, 'parent')}
+${resultsStage(rig, 'control')}
   judgement:
     kind: gate
     inputs: { results: { parent: parent.out, control: control.out } }

@@ -129,3 +129,8 @@ export function folderWith(parent: string, name: string, files: Readonly<Record<
   }
   return folder;
 }
+
+/** A line of a spec: the stage whose output is `<name>.json`, which lies in the folder of the run. */
+export function resultsStage({ folder }: { folder: string }, name: string): string {
+  return `  ${name}: { kind: command, with: { argv: [cp, "${folder}/${name}.json", "{out}/results.json"], outputs: { out: out }, types: { out: results } } }`;
+}
