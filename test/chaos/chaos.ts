@@ -43,7 +43,7 @@ process.env['FRETSAW_TEST_RUN'] = shared;
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
 process.once('exit', () => {
   if (existsSync(join(shared, 's3')))
-    execFileSync(join(root, 'infra', 'dev', 's3', 'stop.sh'), [join(shared, 's3')]);
+    execFileSync(join(root, 'infra', 'dev', 'stop.sh'), [join(shared, 's3')]);
   rmSync(shared, { recursive: true, force: true });
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));

@@ -12,7 +12,7 @@ export default function setup(): () => void {
   return () => {
     for (const service of ['s3', 'swift']) {
       const at = join(folder, service);
-      if (existsSync(at)) execFileSync(join(root, 'infra', 'dev', service, 'stop.sh'), [at]);
+      if (existsSync(at)) execFileSync(join(root, 'infra', 'dev', 'stop.sh'), [at]);
     }
     rmSync(folder, { recursive: true, force: true });
   };

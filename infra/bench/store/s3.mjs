@@ -35,7 +35,7 @@ function withS3({ root, scratch }, work) {
   try {
     return work(started.stdout.trim());
   } finally {
-    spawnSync(join(dev, 'stop.sh'), [folder]);
+    spawnSync(join(dev, '..', 'stop.sh'), [folder]);
   }
 }
 

@@ -47,7 +47,7 @@ try {
   console.log(`from S3 alone: ${Object.keys(again.stages).length - ran.length} hits, ${ran.length} others`);
   process.exitCode = differing === 0 && ran.length === 0 ? 0 : 1;
 } finally {
-  spawnSync(join(here, 'stop.sh'), [join(scratch, 's3')]);
+  spawnSync(join(here, '..', 'stop.sh'), [join(scratch, 's3')]);
   rmSync(scratch, { recursive: true, force: true });
 }
 

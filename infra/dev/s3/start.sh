@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real S3 on this machine for tests: Ceph's gateway over one in-memory OSD.
-#   infra/dev/s3/start.sh DIR [S3_PORT [MON_PORT]]     stop it with infra/dev/s3/stop.sh DIR
+#   infra/dev/s3/start.sh DIR [S3_PORT [MON_PORT]]     stop it with infra/dev/stop.sh DIR
 # Needs Debian's radosgw, ceph-mon, ceph-osd, ceph-common and root (npm run setup -- --system).
 # It answers at http://127.0.0.1:S3_PORT with the key fretsaw-test and the secret fretsaw-secret.
 set -euo pipefail
@@ -21,7 +21,7 @@ fsid=$(sed -n 's/^fsid = //p' ceph.conf)
 fail() {
   echo "start.sh: $1" >&2
   tail -n 20 "$2" >&2 || true
-  "$here/stop.sh" "$dir"
+  "$here/../stop.sh" "$dir"
   exit 1
 }
 # until_it FILE PART COMMAND...: COMMAND succeeds within wait_seconds while PART lives, or the script fails

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A second, stricter S3 on this machine for tests: OpenStack Swift with its s3api, one copy on one folder.
-#   infra/dev/swift/start.sh DIR [S3_PORT [ACCOUNT CONTAINER OBJECT MEMCACHED]]     ports; stop it with stop.sh DIR
+#   infra/dev/swift/start.sh DIR [S3_PORT [ACCOUNT CONTAINER OBJECT MEMCACHED]]     ports; stop it with infra/dev/stop.sh DIR
 # Needs Debian's memcached and Swift in .fretsaw/swift-venv (npm run setup -- --system).
 # It answers at http://127.0.0.1:S3_PORT with the key test:tester and the secret testing.
 set -euo pipefail
@@ -96,7 +96,7 @@ for _ in $(seq 1 $((wait_seconds * 5))); do
     name=$(basename "$pid" .pid)
     echo "start.sh: $name ended" >&2
     tail -n 20 "$name.log" >&2
-    "$here/stop.sh" "$dir"
+    "$here/../stop.sh" "$dir"
     exit 1
   done
   # 403: nobody signed this; whoever says so is ready
@@ -108,5 +108,5 @@ for _ in $(seq 1 $((wait_seconds * 5))); do
 done
 echo "start.sh: not ready after $wait_seconds s" >&2
 tail -n 20 proxy.log >&2
-"$here/stop.sh" "$dir"
+"$here/../stop.sh" "$dir"
 exit 1
