@@ -1,9 +1,8 @@
-import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createDiskBackend } from '../../store/disk/disk-backend.ts';
-import { secondsBetween, type Fault, type Place } from './place.ts';
+import { mountImage, tryRun } from '../support/small-disk.ts';
+import { lasting, type Fault, type Place } from './place.ts';
 
 const sizeMib = 512;
 
@@ -14,7 +13,9 @@ const sizeMib = 512;
 export function openDiskPlace(folder: string, isDisturbed: boolean): Place {
   const store = join(folder, 'store');
   mkdirSync(store);
-  const isMounted = isDisturbed && mount(store, join(folder, 'image'));
+  const isMounted =
+    isDisturbed &&
+    mountImage(store, { image: join(folder, 'image'), sizeMib, mkfs: ['mkfs.ext4', '-q', '-F'] });
   return {
     kind: 'disk',
     location: store,
@@ -29,49 +30,18 @@ export function openDiskPlace(folder: string, isDisturbed: boolean): Place {
   };
 }
 
-function mount(folder: string, image: string): boolean {
-  return (
-    tryRun('truncate', '-s', `${sizeMib}M`, image) &&
-    tryRun('mkfs.ext4', '-q', '-F', image) &&
-    tryRun('mount', '-o', 'loop', image, folder)
-  );
-}
-
 /** Every write fails; what is written can be read. A disk with a file open for writing refuses. */
 function cutOff(folder: string): Fault {
-  const kind = 'store cut off';
-  return {
-    kind,
-    inject: async (random) => {
-      const seconds = secondsBetween(random, 1, 5);
-      const isCut = tryRun('mount', '-o', 'remount,ro', folder);
-      await sleep(seconds * 1000);
-      tryRun('mount', '-o', 'remount,rw', folder);
-      return isCut ? `${kind} ${seconds.toFixed(1)} s` : undefined;
-    },
-  };
+  return lasting('store cut off', [1, 5], {
+    begin: () => tryRun('mount', '-o', 'remount,ro', folder),
+    end: () => tryRun('mount', '-o', 'remount,rw', folder),
+  });
 }
 
 /** Every write hangs. */
 function hang(folder: string): Fault {
-  const kind = 'store hung';
-  return {
-    kind,
-    inject: async (random) => {
-      const seconds = secondsBetween(random, 0.5, 3.5);
-      const isHung = tryRun('fsfreeze', '-f', folder);
-      await sleep(seconds * 1000);
-      tryRun('fsfreeze', '-u', folder);
-      return isHung ? `${kind} ${seconds.toFixed(1)} s` : undefined;
-    },
-  };
-}
-
-function tryRun(program: string, ...args: string[]): boolean {
-  try {
-    execFileSync(program, args, { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
+  return lasting('store hung', [0.5, 3.5], {
+    begin: () => tryRun('fsfreeze', '-f', folder),
+    end: () => tryRun('fsfreeze', '-u', folder),
+  });
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ObjectBackend } from '../../store/object-backend.ts';
 
 /** Something that can be done to a run's surroundings and is over by itself. */
@@ -24,4 +25,22 @@ export interface Place {
 /** `least` to `most`, evenly. */
 export function secondsBetween(random: () => number, least: number, most: number): number {
   return least + (most - least) * random();
+}
+
+/** A fault that lasts for `least` to `most` seconds. `begin` says whether it could be. */
+export function lasting(
+  kind: string,
+  [least, most]: readonly [number, number],
+  { begin, end }: { begin: () => boolean; end: () => void },
+): Fault {
+  return {
+    kind,
+    inject: async (random) => {
+      const seconds = secondsBetween(random, least, most);
+      const hasBegun = begin();
+      await sleep(seconds * 1000);
+      end();
+      return hasBegun ? `${kind} ${seconds.toFixed(1)} s` : undefined;
+    },
+  };
 }

@@ -10,7 +10,7 @@ import { parseS3Location } from '../../store/s3/s3-location.ts';
 import { root } from '../support/built.ts';
 import { Link } from '../support/link.ts';
 import { startRadosgw, type Radosgw } from '../support/radosgw.ts';
-import { secondsBetween, type Fault, type Place } from './place.ts';
+import { lasting, secondsBetween, type Fault, type Place } from './place.ts';
 
 /** A store in a bucket of its own, reached over a link that can be cut, hung or slowed; its gateway can be killed. */
 export async function openS3Place(folder: string): Promise<Place> {
@@ -39,16 +39,16 @@ export async function openS3Place(folder: string): Promise<Place> {
 }
 
 function linkFaults(link: Link): Fault[] {
-  const during = (kind: string, longest: number, begin: () => void): Fault => ({
-    kind,
-    inject: async (random) => {
-      const seconds = secondsBetween(random, 1, longest);
-      begin();
-      await sleep(seconds * 1000);
-      link.mend();
-      return `${kind} ${seconds.toFixed(1)} s`;
-    },
-  });
+  const during = (kind: string, longest: number, begin: () => void): Fault =>
+    lasting(kind, [1, longest], {
+      begin: () => {
+        begin();
+        return true;
+      },
+      end: () => {
+        link.mend();
+      },
+    });
   return [
     during('store cut off', 10, () => {
       link.cut();

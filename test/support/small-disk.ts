@@ -23,21 +23,36 @@ export function mountSmall(
 
 /** An xfs of its own, whose files can share blocks (reflink), at `<below>/xfs`; undefined where that is not to be had. */
 export function mountXfs(below: string): { path: string; unmount: () => void } | undefined {
-  const [image, path] = [join(below, 'xfs.image'), join(below, 'xfs')];
+  const path = join(below, 'xfs');
   mkdirSync(path);
-  const run = (program: string, ...args: string[]): void =>
-    void execFileSync(program, args, { stdio: 'ignore' });
-  try {
-    run('truncate', '-s', '320M', image); // the least that mkfs.xfs makes
-    run('mkfs.xfs', '-q', '-m', 'reflink=1', image);
-    run('mount', '-o', 'loop', image, path);
-  } catch {
-    return undefined;
-  }
+  // The least that mkfs.xfs makes.
+  const mkfs = ['mkfs.xfs', '-q', '-m', 'reflink=1'];
+  if (!mountImage(path, { image: join(below, 'xfs.image'), sizeMib: 320, mkfs })) return undefined;
   return {
     path,
     unmount: () => {
-      run('umount', path);
+      execFileSync('umount', [path], { stdio: 'ignore' });
     },
   };
+}
+
+/** A new file system in a file, on a loop device; false where that is not to be had. */
+export function mountImage(
+  path: string,
+  { image, sizeMib, mkfs: [program = '', ...args] }: { image: string; sizeMib: number; mkfs: string[] },
+): boolean {
+  return (
+    tryRun('truncate', '-s', `${sizeMib}M`, image) &&
+    tryRun(program, ...args, image) &&
+    tryRun('mount', '-o', 'loop', image, path)
+  );
+}
+
+export function tryRun(program: string, ...args: string[]): boolean {
+  try {
+    execFileSync(program, args, { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
 }
