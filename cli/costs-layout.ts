@@ -8,7 +8,7 @@ import type { EstimateInput, Range, Work } from '../kinds/kind.ts';
 import { kindNamed } from '../kinds/registry.ts';
 import { exitCodes, UsageError, type Invocation } from './command.ts';
 import { printDiagnostics } from './diagnostics.ts';
-import { loadPlan, parseParam } from './load-plan.ts';
+import { loadPlan, parseParam, parsePrice } from './load-plan.ts';
 import { durationRange } from './plan-text.ts';
 import { planSizes } from './plan-sizes.ts';
 import { columns } from './table.ts';
@@ -164,7 +164,7 @@ function parseChoice(args: string[]): Choice {
     stage,
     params: Object.fromEntries(values.param.map(parseParam)),
     ...(values.profile === undefined ? {} : { profile: values.profile }),
-    price: values.price === undefined ? undefined : priceOf(values.price),
+    price: values.price === undefined ? undefined : parsePrice(values.price),
     values: new Map(given),
   };
 }
@@ -177,10 +177,4 @@ function numbersOf(list: string, option: Option): number[] {
     if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
     throw new UsageError(`--${option}: expected whole numbers of at least ${least}, found ${text}`);
   });
-}
-
-function priceOf(text: string): number {
-  const price = text.trim() === '' ? NaN : Number(text);
-  if (Number.isFinite(price) && price >= 0) return price;
-  throw new UsageError(`--price: expected a number, found ${text}`);
 }

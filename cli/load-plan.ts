@@ -36,3 +36,11 @@ export function parseParam(text: string): [name: string, value: string] {
   if (at < 1) throw new UsageError(`--param: expected name=value, found ${text}`);
   return [text.slice(0, at), text.slice(at + 1)];
 }
+
+/** What a GPU costs for an hour, in any money. */
+export function parsePrice(text: string): number {
+  const price = Number(text);
+  if (text.trim() === '' || !Number.isFinite(price) || price < 0)
+    throw new UsageError(`--price: expected a number, found ${text}`);
+  return price;
+}

@@ -11,7 +11,7 @@ import { exitCodes, UsageError, type Command, type Invocation } from './command.
 import { bulkStore } from './bulk-store.ts';
 import { printDiagnostics } from './diagnostics.ts';
 import { gitSpecReader } from './git-spec.ts';
-import { loadPlan, parseParam, type SpecChoice } from './load-plan.ts';
+import { loadPlan, parseParam, parsePrice, type SpecChoice } from './load-plan.ts';
 import { changesText, planText } from './plan-text.ts';
 import { planPools, poolsText } from './plan-pools.ts';
 import { planSizes } from './plan-sizes.ts';
@@ -119,11 +119,4 @@ function parseChoice(args: string[]): PlanChoice {
     ...(values.against === undefined ? {} : { against: values.against }),
     ...(values.price === undefined ? {} : { price: parsePrice(values.price) }),
   };
-}
-
-function parsePrice(text: string): number {
-  const price = Number(text);
-  if (text.trim() === '' || !Number.isFinite(price) || price < 0)
-    throw new UsageError(`--price: expected a number, found ${text}`);
-  return price;
 }

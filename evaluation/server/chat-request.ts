@@ -42,8 +42,13 @@ export interface ChatDefaults {
  * @see https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
  */
 export function parseChatRequest(text: string, defaults: ChatDefaults): ChatRequest {
+  return readRequest(text, (fields) => parse(fields, defaults));
+}
+
+/** A body by `read`; whatever it finds wrong is the client's fault. */
+export function readRequest<T>(text: string, read: (fields: JsonFields) => T): T {
   try {
-    return parse(JsonFields.parse(text, 'request'), defaults);
+    return read(JsonFields.parse(text, 'request'));
   } catch (error) {
     if (isFailure(error)) throw new RequestError(400, error.message);
     throw error;

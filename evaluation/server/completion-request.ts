@@ -1,7 +1,13 @@
-import { isFailure } from '../../core/errors.ts';
 import { JsonFields } from '../json-fields.ts';
 import type { Decoding } from '../model-runner.ts';
-import { readCap, readDecoding, refuseUnserved, RequestError, type ChatDefaults } from './chat-request.ts';
+import {
+  readCap,
+  readDecoding,
+  readRequest,
+  refuseUnserved,
+  RequestError,
+  type ChatDefaults,
+} from './chat-request.ts';
 
 /** What of OpenAI's completions is served: a prompt of token ids, continued. What trains on answers asks so. */
 export interface CompletionRequest {
@@ -23,12 +29,7 @@ export interface CompletionRequest {
  * @see https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
  */
 export function parseCompletionRequest(text: string, defaults: ChatDefaults): CompletionRequest {
-  try {
-    return parse(JsonFields.parse(text, 'request'), defaults);
-  } catch (error) {
-    if (isFailure(error)) throw new RequestError(400, error.message);
-    throw error;
-  }
+  return readRequest(text, (fields) => parse(fields, defaults));
 }
 
 const notServed = ['stream', 'echo', 'stop', 'suffix', 'best_of', 'prompt_logprobs'];
